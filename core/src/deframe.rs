@@ -1,0 +1,444 @@
+//! Deframing: bytes from USB in any slicing become headers and slices of bodies.
+//!
+//! At most one header (36 bytes) is ever held; a body is handed on as slices of the caller's own
+//! bytes. So a 65535-byte frame flows through a target that reads 64-byte packets. The state of
+//! connections, and what a piece means for them, is [`mux`](crate::mux)'s business.
+//!
+//! The rules (PROTOCOL §4): a phone's message ends where its transfer ends. What follows a whole frame
+//! in the same transfer is tried as a header and, if it is none, dropped to the transfer's end. After
+//! a malformed frame the next transfer is the place to resume.
+
+use crate::wire::mux::{HeaderV1, HeaderV2, Protocol};
+use crate::wire::{self, ControlKind, TcpHeader, Version};
+use heapless::Vec;
+
+/// A USB transfer, or a part of one, as it came from the bus; the cursor of [`Deframer::next`].
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Transfer<'t> {
+    bytes: &'t [u8],
+    ends: bool,
+}
+
+impl<'t> Transfer<'t> {
+    /// Bytes with which the transfer ends: it was short, or this is its zero-length packet.
+    pub const fn new(bytes: &'t [u8]) -> Self {
+        Transfer { bytes, ends: true }
+    }
+
+    /// Bytes after which more of the same transfer follows: a read that was filled to its last byte,
+    /// or a packet of full size.
+    pub const fn part(bytes: &'t [u8]) -> Self {
+        Transfer { bytes, ends: false }
+    }
+
+    /// Whether everything has been taken, the end included.
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && !self.ends
+    }
+
+    fn take(&mut self, most: usize) -> &'t [u8] {
+        let (taken, rest) = self.bytes.split_at_checked(most).unwrap_or((self.bytes, &[]));
+        self.bytes = rest;
+        taken
+    }
+}
+
+/// Which mux headers to expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Form {
+    /// No version is agreed yet: VERSION, or frames of an older session in either form, told apart by
+    /// the magic.
+    Greeting,
+    /// 8-byte headers.
+    V1,
+    /// 16-byte headers, but for VERSION.
+    V2,
+}
+
+/// The sequence numbers of a version 2 header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Numbers {
+    /// Number of this frame.
+    pub tx_seq: u16,
+    /// The last of our frames that its sender accepted.
+    pub rx_seq: u16,
+}
+
+/// Why a frame was dropped. The peer, or the cable, is at fault; the rest of the transfer is skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Malformed {
+    /// The transfer ended inside the header.
+    Header,
+    /// A protocol that nobody speaks.
+    Protocol,
+    /// A length shorter than the frame's own headers, or above 65535.
+    Length,
+    /// A version 2 header without one of the two magics.
+    Magic,
+    /// A pseudo-TCP header that is not 20 bytes long.
+    DataOffset,
+}
+
+/// What [`Deframer::next`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Piece<'t> {
+    /// A VERSION frame.
+    Version(Version),
+    /// A SETUP frame.
+    Setup {
+        /// Its numbers; none in version 1.
+        numbers: Option<Numbers>,
+        /// Its byte.
+        level: u8,
+    },
+    /// Head of a CONTROL frame.
+    Control {
+        /// Its numbers; none in version 1.
+        numbers: Option<Numbers>,
+        /// Its type.
+        kind: ControlKind,
+        /// Bytes of text that follow as [`Piece::Body`]; if zero, none follows.
+        text_len: u16,
+    },
+    /// Head of a pseudo-TCP segment.
+    Segment {
+        /// Its numbers; none in version 1.
+        numbers: Option<Numbers>,
+        /// Its header.
+        tcp: TcpHeader,
+        /// Bytes of payload that follow as [`Piece::Body`]; if zero, none follows.
+        payload_len: u16,
+    },
+    /// A slice of the body of the frame announced last.
+    Body {
+        /// The bytes; never empty.
+        bytes: &'t [u8],
+        /// Whether the frame is complete with them.
+        end: bool,
+    },
+    /// The transfer ended inside a body; what is missing is gone for ever.
+    Truncated,
+    /// A frame that is none. The rest of the transfer is skipped.
+    Malformed(Malformed),
+    /// Bytes after a whole frame that are no header. The rest of the transfer is skipped.
+    Trailing,
+}
+
+/// The longest pair of headers: version 2 and pseudo-TCP.
+const LONGEST_HEADER: usize = wire::HEADER_V2 + wire::TCP_HEADER;
+
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+enum State {
+    Header,
+    Body { left: u16 },
+    Skip,
+}
+
+/// The deframer of one direction of one phone.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Deframer {
+    header: Vec<u8, LONGEST_HEADER, u8>,
+    state: State,
+    form: Form,
+    /// No frame of this transfer was complete yet.
+    first: bool,
+}
+
+impl Deframer {
+    /// Makes a deframer that expects a new transfer.
+    pub const fn new(form: Form) -> Self {
+        Deframer { header: Vec::new(), state: State::Header, form, first: true }
+    }
+
+    /// Expects other headers from the next frame on.
+    pub fn set_form(&mut self, form: Form) {
+        self.form = form;
+    }
+
+    /// Drops everything up to the current transfer's end.
+    pub fn skip_transfer(&mut self) {
+        self.header.clear();
+        self.state = State::Skip;
+    }
+
+    /// Takes the next piece out of `transfer`; `None` once it is used up.
+    ///
+    /// Never holds back a byte of a body; pieces of one frame follow each other without others between.
+    pub fn next<'t>(&mut self, transfer: &mut Transfer<'t>) -> Option<Piece<'t>> {
+        while !transfer.bytes.is_empty() {
+            match self.state {
+                State::Skip => transfer.bytes = &[],
+                State::Body { left } => return Some(self.body(left, transfer)),
+                State::Header => {
+                    if let Some(piece) = self.gather(transfer) {
+                        return Some(piece);
+                    }
+                }
+            }
+        }
+        if core::mem::take(&mut transfer.ends) { self.end_of_transfer() } else { None }
+    }
+
+    fn body<'t>(&mut self, left: u16, transfer: &mut Transfer<'t>) -> Piece<'t> {
+        let bytes = transfer.take(usize::from(left));
+        let left = left.saturating_sub(bytes.len() as u16);
+        self.state = if left == 0 { State::Header } else { State::Body { left } };
+        self.first = self.first && left != 0;
+        Piece::Body { bytes, end: left == 0 }
+    }
+
+    fn end_of_transfer(&mut self) -> Option<Piece<'static>> {
+        let piece = match self.state {
+            State::Body { .. } => Some(Piece::Truncated),
+            State::Header if self.header.is_empty() => None,
+            State::Header if self.first => Some(Piece::Malformed(Malformed::Header)),
+            State::Header => Some(Piece::Trailing),
+            State::Skip => None,
+        };
+        self.header.clear();
+        self.state = State::Header;
+        self.first = true;
+        piece
+    }
+
+    /// Collects header bytes until the header is whole, wrong, or the input is used up.
+    fn gather(&mut self, transfer: &mut Transfer<'_>) -> Option<Piece<'static>> {
+        loop {
+            match bytes_needed(&self.header, self.form) {
+                Err(why) => return Some(self.reject(why)),
+                Ok(needed) if needed <= self.header.len() => return Some(self.head()),
+                Ok(needed) => {
+                    let missing = needed.saturating_sub(self.header.len());
+                    let bytes = transfer.take(missing);
+                    // Cannot overflow: no header needs more than LONGEST_HEADER.
+                    let _ = self.header.extend_from_slice(bytes);
+                    if bytes.len() < missing {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, why: Malformed) -> Piece<'static> {
+        self.header.clear();
+        self.state = State::Skip;
+        if self.first { Piece::Malformed(why) } else { Piece::Trailing }
+    }
+
+    /// Turns the collected header into its piece and expects its body.
+    fn head(&mut self) -> Piece<'static> {
+        let Some((piece, body)) = parse_head(&self.header, self.form) else {
+            return self.reject(Malformed::DataOffset);
+        };
+        self.header.clear();
+        self.state = if body == 0 { State::Header } else { State::Body { left: body } };
+        self.first = self.first && body != 0;
+        piece
+    }
+}
+
+/// The mux header's length, as far as the bytes at hand tell it; `None` while they do not.
+fn mux_header(bytes: &[u8], header: HeaderV1, form: Form) -> Option<usize> {
+    match form {
+        _ if header.protocol == Protocol::VERSION => Some(wire::HEADER_V1),
+        Form::V1 => Some(wire::HEADER_V1),
+        Form::V2 => Some(wire::HEADER_V2),
+        // Too short for the long header, whatever its magic.
+        Form::Greeting if header.length < 16 => Some(wire::HEADER_V1),
+        Form::Greeting => {
+            let magic: [u8; 4] = *bytes.get(8..)?.first_chunk()?;
+            let known = wire::Magic(u32::from_be_bytes(magic)).is_known();
+            Some(if known { wire::HEADER_V2 } else { wire::HEADER_V1 })
+        }
+    }
+}
+
+/// How many bytes of header a frame that starts like this has, as far as they tell.
+fn bytes_needed(bytes: &[u8], form: Form) -> Result<usize, Malformed> {
+    let Some(short) = bytes.first_chunk() else { return Ok(wire::HEADER_V1) };
+    let header = HeaderV1::parse(short);
+    let after_mux = match header.protocol {
+        Protocol::VERSION => wire::VERSION_BODY,
+        Protocol::CONTROL | Protocol::SETUP => 1,
+        Protocol::TCP => wire::TCP_HEADER,
+        _ => return Err(Malformed::Protocol),
+    };
+    let Some(mux) = mux_header(bytes, header, form) else { return Ok(wire::HEADER_V1 + 4) };
+    let needed = mux.saturating_add(after_mux);
+    if (header.length as usize) < needed || header.length as usize > wire::MAX_FRAME {
+        return Err(Malformed::Length);
+    }
+    if mux == wire::HEADER_V1 {
+        return Ok(needed);
+    }
+    let Some(long) = bytes.first_chunk() else { return Ok(wire::HEADER_V2) };
+    if HeaderV2::parse(long).magic.is_known() { Ok(needed) } else { Err(Malformed::Magic) }
+}
+
+/// Parses whole headers into their piece and the length of the body behind them; `None` if the
+/// pseudo-TCP header has options.
+fn parse_head(bytes: &[u8], form: Form) -> Option<(Piece<'static>, u16)> {
+    let header = HeaderV1::parse(bytes.first_chunk()?);
+    let mux = mux_header(bytes, header, form)?;
+    let numbers = if mux == wire::HEADER_V2 {
+        let long = HeaderV2::parse(bytes.first_chunk()?);
+        Some(Numbers { tx_seq: long.tx_seq, rx_seq: long.rx_seq })
+    } else {
+        None
+    };
+    // In range: bytes_needed() bounded the length from both sides.
+    let body = (header.length as u16).saturating_sub(bytes.len() as u16);
+    let rest = bytes.get(mux..)?;
+    let piece = match header.protocol {
+        Protocol::VERSION => Piece::Version(Version::parse(rest.first_chunk()?)),
+        Protocol::CONTROL => {
+            Piece::Control { numbers, kind: ControlKind(*rest.first()?), text_len: body }
+        }
+        Protocol::SETUP => Piece::Setup { numbers, level: *rest.first()? },
+        _ => {
+            let tcp = TcpHeader::parse(rest.first_chunk()?);
+            if tcp.data_offset_words != 5 {
+                return None;
+            }
+            Piece::Segment { numbers, tcp, payload_len: body }
+        }
+    };
+    Some((piece, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::seq::SeqNumber;
+    use crate::wire::{Flags, Magic};
+    extern crate std;
+    use std::vec::Vec;
+
+    /// A version 2 frame.
+    fn frame(protocol: Protocol, body: &[u8]) -> Vec<u8> {
+        let length = (16 + body.len()) as u32;
+        let header = HeaderV2 { protocol, length, magic: Magic::PHONE, tx_seq: 7, rx_seq: 3 };
+        [header.emit().as_slice(), body].concat()
+    }
+
+    fn data(payload: &[u8]) -> Vec<u8> {
+        let tcp = TcpHeader::new((80, 1), SeqNumber(1), SeqNumber(1), Flags::ACK, 512);
+        frame(Protocol::TCP, &[tcp.emit().as_slice(), payload].concat())
+    }
+
+    /// Everything found in one transfer cut into parts at `cuts`, bodies joined.
+    fn pieces(form: Form, bytes: &[u8], cuts: &[usize]) -> Vec<std::string::String> {
+        let mut deframer = Deframer::new(form);
+        let (mut found, mut body, mut from) = (Vec::new(), Vec::new(), 0);
+        let ends = cuts.iter().copied().chain([bytes.len()]);
+        for end in ends {
+            let part = &bytes[from..end];
+            from = end;
+            let mut transfer =
+                if end == bytes.len() { Transfer::new(part) } else { Transfer::part(part) };
+            while let Some(piece) = deframer.next(&mut transfer) {
+                match piece {
+                    Piece::Body { bytes, end } => {
+                        assert!(!bytes.is_empty());
+                        body.extend_from_slice(bytes);
+                        if end {
+                            found.push(std::format!("body {:?}", core::mem::take(&mut body)));
+                        }
+                    }
+                    other => found.push(std::format!("{other:?}")),
+                }
+            }
+            assert!(transfer.is_empty());
+        }
+        found
+    }
+
+    #[test]
+    fn every_slicing_finds_the_same() {
+        let mut bytes = data(b"hello");
+        bytes.extend(frame(Protocol::CONTROL, b"\x05text"));
+        bytes.extend(data(b""));
+        bytes.extend([0xde, 0xad, 0xbe]);
+        let whole = pieces(Form::V2, &bytes, &[]);
+        assert_eq!(whole.len(), 6, "{whole:#?}");
+        assert_eq!(whole[5], "Trailing");
+        for a in 0..=bytes.len() {
+            for b in a..=bytes.len() {
+                assert_eq!(pieces(Form::V2, &bytes, &[a, b]), whole, "cut at {a} and {b}");
+            }
+        }
+        let single: Vec<usize> = (1..bytes.len()).collect();
+        assert_eq!(pieces(Form::V2, &bytes, &single), whole);
+    }
+
+    #[test]
+    fn every_prefix_ends_in_a_complaint_but_the_whole() {
+        let bytes = data(b"hello");
+        for len in 1..bytes.len() {
+            let found = pieces(Form::V2, &bytes[..len], &[]);
+            let last = found.last().unwrap();
+            let expected = if len < 36 { "Malformed(Header)" } else { "Truncated" };
+            assert_eq!(last, expected, "prefix of {len}");
+        }
+    }
+
+    #[test]
+    fn lengths_are_bounded_from_both_sides() {
+        for length in [0u32, 1, 7, 8, 16, 35, 65536, u32::MAX] {
+            let mut bytes = data(b"");
+            bytes[4..8].copy_from_slice(&length.to_be_bytes());
+            assert_eq!(pieces(Form::V2, &bytes, &[]), ["Malformed(Length)"], "length {length}");
+        }
+        let longest = data(&std::vec![9; 65535 - 36]);
+        let found = pieces(Form::V2, &longest, &[100, 40000]);
+        assert!(found[0].contains("payload_len: 65499"), "{}", found[0]);
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn a_malformed_frame_costs_its_transfer_and_no_more() {
+        let mut deframer = Deframer::new(Form::V2);
+        let mut bad = frame(Protocol(9), b"xyz");
+        bad.extend(data(b"lost"));
+        let mut transfer = Transfer::new(&bad);
+        assert_eq!(deframer.next(&mut transfer), Some(Piece::Malformed(Malformed::Protocol)));
+        assert_eq!(deframer.next(&mut transfer), None);
+        let good = data(b"");
+        let mut transfer = Transfer::new(&good);
+        assert!(matches!(deframer.next(&mut transfer), Some(Piece::Segment { .. })));
+        assert_eq!(deframer.next(&mut transfer), None);
+    }
+
+    #[test]
+    fn the_greeting_tells_both_forms_apart() {
+        let found = pieces(Form::Greeting, &data(b""), &[]);
+        assert!(found[0].contains("tx_seq: 7"), "{found:?}");
+        let version = [0, 0, 0, 0, 0, 0, 0, 0x14, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
+        let found = pieces(Form::Greeting, &version, &[]);
+        assert_eq!(found, ["Version(Version { major: 2, minor: 0, padding: 0 })"]);
+        let control_v1 = [0, 0, 0, 1, 0, 0, 0, 9, 5];
+        let found = pieces(Form::Greeting, &control_v1, &[]);
+        assert_eq!(found, ["Control { numbers: None, kind: ControlKind(5), text_len: 0 }"]);
+    }
+
+    #[test]
+    fn options_magic_and_zero_length_packets() {
+        let mut options = data(b"");
+        options[16 + 12] = 0x60;
+        assert_eq!(pieces(Form::V2, &options, &[]), ["Malformed(DataOffset)"]);
+        let mut magic = data(b"");
+        magic[8] = 0;
+        assert_eq!(pieces(Form::V2, &magic, &[]), ["Malformed(Magic)"]);
+        let mut deframer = Deframer::new(Form::V2);
+        assert_eq!(deframer.next(&mut Transfer::new(&[])), None);
+    }
+}
