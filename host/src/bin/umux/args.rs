@@ -1,0 +1,217 @@
+//! The command line: what may be written, and nothing of what it does.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use usbmux_host::address::Address;
+
+use crate::failure::Failure;
+use crate::output;
+
+/// Talks to iPhones and iPads through usbmuxd.
+#[derive(Debug, Parser)]
+#[command(name = "umux", version, after_help = EXIT_STATUS)]
+pub(crate) struct Cli {
+    /// Where the daemon listens: UNIX:/path, /path, host:port or [v6]:port
+    /// [default: USBMUXD_SOCKET_ADDRESS, else UNIX:/var/run/usbmuxd]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) socket: Option<Address>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, \
+                           4 refused, 5 no daemon";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lists the phones: UDID, product, location and speed
+    List {
+        /// Print an array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints a line for each phone that is attached, detached or paired, until interrupted
+    Watch {
+        /// Print one object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints what the phone says about itself
+    Info {
+        /// The phone; may be left out if there is only one
+        #[arg(short, long)]
+        udid: Option<String>,
+        /// Print one object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the identity under which this computer pairs with phones
+    Buid,
+    /// Lists the programs that watch for phones
+    Listeners {
+        /// Print an array of objects
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes ports of a phone reachable on this computer, until interrupted
+    Forward(Forward),
+    /// Makes standard input and output a connection to a port of a phone
+    Connect(Connect),
+    /// Lists, reads, stores or removes the keys with which a phone trusts this computer
+    #[command(subcommand)]
+    PairRecord(PairRecord),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forward {
+    /// The phone; may be left out if there is only one
+    #[arg(short, long)]
+    pub(crate) udid: Option<String>,
+    /// The address of this computer to listen on
+    #[arg(short = 's', long = "source", value_name = "ADDR", default_value = "127.0.0.1")]
+    pub(crate) source: String,
+    /// A port of this computer (0: any free one) and the port of the phone that it leads to
+    #[arg(required = true, value_name = "LOCAL:DEVICE")]
+    pub(crate) pairs: Vec<PortPair>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Connect {
+    /// The phone; may be left out if there is only one
+    #[arg(short, long)]
+    pub(crate) udid: Option<String>,
+    /// After the end of standard input, how long the phone may be silent before this ends
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub(crate) linger: Duration,
+    /// The port of the phone
+    #[arg(value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PairRecord {
+    /// Lists the UDIDs that the daemon has a record of: those of plugged-in phones, and what its
+    /// folder on this computer names
+    List,
+    /// Writes a record to standard output
+    Read {
+        #[command(flatten)]
+        name: RecordName,
+    },
+    /// Stores a record
+    Save {
+        #[command(flatten)]
+        name: RecordName,
+        /// The record, a property list; `-` is standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Removes a record: the phone will have to be paired again
+    Delete {
+        #[command(flatten)]
+        name: RecordName,
+    },
+}
+
+/// Whose pair record; the phone need not be there.
+#[derive(Debug, Args)]
+pub(crate) struct RecordName {
+    /// The phone; may be left out if there is only one
+    #[arg(short = 'u', long = "udid", value_name = "UDID", conflicts_with = "id")]
+    udid: Option<String>,
+    /// The same
+    #[arg(value_name = "UDID")]
+    id: Option<String>,
+}
+
+impl RecordName {
+    pub(crate) fn udid(self) -> Option<String> {
+        self.udid.or(self.id)
+    }
+}
+
+/// A local port and the phone's port that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortPair {
+    pub(crate) local: u16,
+    pub(crate) device: u16,
+}
+
+impl FromStr for PortPair {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (local, device) = text.split_once(':').ok_or("write LOCAL:DEVICE, such as 2222:22")?;
+        let local = local.parse().map_err(|_| "the local port is not a number up to 65535")?;
+        match device.parse() {
+            Ok(device) if device > 0 => Ok(PortPair { local, device }),
+            _ => Err("the phone's port is not a number from 1 to 65535"),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().map_err(|_| "not a number of seconds")?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| "out of range")
+}
+
+/// Reads the arguments of this process. Help and version are printed here.
+pub(crate) fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            match output::text(&error.to_string()) {
+                Ok(()) => Failure::done(),
+                Err(failure) => failure,
+            }
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Failure::usage("no command is given: see umux --help")
+        }
+        _ => Failure::usage(one_line(&error.to_string())),
+    })
+}
+
+/// The first paragraph of clap's message, which says what is wrong, as one line.
+fn one_line(message: &str) -> String {
+    let first = message.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let what = words.join(" ");
+    format!("{}: see umux --help", what.strip_prefix("error: ").unwrap_or(&what))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_pair_of_ports_is_bounded_at_both_edges() {
+        let pair = |local, device| Ok(PortPair { local, device });
+        assert_eq!("2222:22".parse(), pair(2222, 22));
+        assert_eq!("0:1".parse(), pair(0, 1));
+        assert_eq!("65535:65535".parse(), pair(65535, 65535));
+        for bad in ["22", "", ":", "1:", ":1", "1:0", "1:65536", "65536:1", "-1:1", "a:b", "1:2:3"]
+        {
+            assert!(bad.parse::<PortPair>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_linger_time_may_be_a_fraction_and_not_negative() {
+        assert_eq!(seconds("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for bad in ["", "x", "-1", "NaN", "1e300"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}
