@@ -1,0 +1,235 @@
+//! Starts `umuxd` as a process of its own on a socket in a temporary folder, and finds the programs of this workspace.
+//!
+//! `USBMUX_BIN_DIR` names the folder with the programs (`tests/run` sets it); without it they are built once with the
+//! same cargo and profile that built the test.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper: failing loudly is its job")]
+
+use crate::socket::{Client, PATIENCE};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+/// The path of one of the workspace's programs.
+///
+/// # Panics
+///
+/// When it can neither be found nor built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER
+        .get_or_init(|| env::var_os("USBMUX_BIN_DIR").map_or_else(build_programs, PathBuf::from));
+    let path = folder.join(name);
+    assert!(path.exists(), "{} does not exist", path.display());
+    path
+}
+
+/// Builds umuxd and umux beside the running test: `target/<profile>/deps/<test>` → `target/<profile>`.
+fn build_programs() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let folder = test.parent().and_then(Path::parent).unwrap().to_path_buf();
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "-p", "usbmux-host", "--bins"]);
+    build.arg("--target-dir").arg(folder.parent().unwrap());
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    assert!(build.status().unwrap().success(), "umuxd does not build");
+    folder
+}
+
+/// Lines that a process has written so far, and a way to wait for more.
+#[derive(Clone, Debug, Default)]
+pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    /// Reads lines from a process in the background until it closes the stream.
+    #[must_use]
+    pub fn of(stream: impl Read + Send + 'static) -> Lines {
+        let lines = Lines::default();
+        let shared = lines.clone();
+        thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                shared.0.0.lock().unwrap().push(line);
+                shared.0.1.notify_all();
+            }
+        });
+        lines
+    }
+
+    /// Waits for a line that contains `text`.
+    ///
+    /// # Panics
+    ///
+    /// When none has come in time.
+    #[must_use]
+    pub fn wait_for(&self, text: &str) -> String {
+        let mut lines = self.0.0.lock().unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(line) = lines.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no line with {text:?} in {lines:#?}");
+            lines = self.0.1.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// All lines so far.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+}
+
+/// A running daemon; dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Its pair records.
+    pub config_dir: PathBuf,
+    /// What it logs.
+    pub log: Lines,
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Daemon {
+    /// Starts `umuxd --simulate=<phones>` with further options and waits until it listens and all phones are listed.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start(phones: u32, options: &[&str]) -> Daemon {
+        Daemon::start_prepared(phones, options, |_| {})
+    }
+
+    /// The same, with a chance to put something into its config folder first.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_prepared(phones: u32, options: &[&str], prepare: impl FnOnce(&Path)) -> Daemon {
+        let daemon = Daemon::start_unlisted(phones, options, prepare);
+        daemon.wait_for_phones(phones as usize);
+        daemon
+    }
+
+    /// The same, without waiting for the phones.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_unlisted(phones: u32, options: &[&str], prepare: impl FnOnce(&Path)) -> Daemon {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("usbmuxd");
+        let config_dir = folder.path().join("lockdown");
+        std::fs::create_dir(&config_dir).unwrap();
+        prepare(&config_dir);
+        let mut command = Command::new(program("umuxd"));
+        command.arg(format!("--simulate={phones}"));
+        command.arg("-S").arg(&socket).arg("-C").arg(&config_dir).args(options);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Lines::of(child.stderr.take().unwrap());
+        let daemon = Daemon { socket, config_dir, log, child, folder };
+        let _ = daemon.log.wait_for(&format!("listening on UNIX:{}", daemon.socket.display()));
+        daemon
+    }
+
+    /// A new connection to it.
+    ///
+    /// # Panics
+    ///
+    /// When it does not take one.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::connect(&self.socket).unwrap()
+    }
+
+    /// Waits until so many phones were announced.
+    ///
+    /// # Panics
+    ///
+    /// When they are not in time.
+    pub fn wait_for_phones(&self, count: usize) {
+        let mut listener = self.client();
+        let _ = listener.ask(1, "Listen", &[]).unwrap();
+        for _ in 0..count {
+            let event = listener.receive();
+            let event = event.unwrap_or_else(|error| panic!("{error}: {:#?}", self.log.all()));
+            assert_eq!(event.text("MessageType"), Some("Attached"));
+        }
+    }
+
+    /// The value of `USBMUXD_SOCKET_ADDRESS` for the libimobiledevice family.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("UNIX:{}", self.socket.display())
+    }
+
+    /// A folder of the test that goes away with the daemon.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    #[must_use]
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        wait(&mut self.child, PATIENCE).unwrap_or_else(|| panic!("umuxd did not end at SIGTERM"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log.all().join("\n"));
+        }
+    }
+}
+
+/// Waits for a process to end; none when the time is over.
+///
+/// # Panics
+///
+/// When the process cannot be waited for.
+#[must_use]
+pub fn wait(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    // The standard library has no wait with a deadline: poll finely, the condition is the process's end.
+    let deadline = Instant::now() + patience;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status);
+        }
+        if Instant::now() > deadline {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}

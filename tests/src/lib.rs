@@ -1,0 +1,7 @@
+//! What proves usbmux: a second witness for every fact, and the tools with which the tests drive the programs.
+
+pub mod daemon_process;
+pub mod engine;
+pub mod naive;
+pub mod random;
+pub mod socket;
