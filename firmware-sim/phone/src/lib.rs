@@ -1,11 +1,43 @@
 //! A virtual phone: what stands at the other end of the cable when no phone is at hand.
 //!
-//! So far what it says about itself on USB, and what it can be made from.
+//! It is the engine of `usbmux-core` in the device role, with what a real phone has around it:
+//!
+//! | floor | file | what it does |
+//! |---|---|---|
+//! | cable | `plug.rs` | transfers of a host in this program, time, TCP connections of mapped ports |
+//! | phone | `phone.rs` | engine, programs, quirks; reads no clock and no socket |
+//! | programs | `services/` | echo, discard, chargen, lockdownd, mapped ports |
+//! | kernel | `frames.rs` | what a phone's kernel says without the engine |
+//! | packets | `endpoint.rs` | OUT packets to messages, messages to IN packets |
+//! | USB | `descriptors.rs`, `control.rs` | descriptors, configurations, modes |
+//! | itself | `options.rs`, `identity.rs` | number, serial, quirks, mapped ports |
+//!
+//! # Its nature, always on
+//!
+//! - It sees packets, not transfers: a message ends at a short packet or a ZLP. Frames glued by a
+//!   lost ZLP are one message to it, and above 65535 bytes it complains and drops them all.
+//! - It checks tx_seq strictly: a gap or a repeat kills the session until the next VERSION.
+//! - Its programs have a receive buffer before them. What they have not read is not acknowledged,
+//!   and when the host resets the connection it is lost.
+//! - It never sends beyond the host's window, and resets a connection that overruns its own.
+//! - When its IN queue is full it takes no OUT packets either (NAK) until the host reads.
+//!
+//! # Quirks
+//!
+//! Each fault or oddity seen on real phones can be switched on by name: see [`Quirk`].
 
 pub mod control;
 pub mod descriptors;
+mod endpoint;
+mod frames;
 mod identity;
 mod options;
+mod phone;
+mod plug;
+mod services;
 
 pub use identity::Identity;
 pub use options::{HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, UnknownQuirk};
+pub use phone::Counters;
+pub use plug::{PhoneTask, Plug, Unplugged};
+pub use services::{CHARGEN, DISCARD, ECHO, LOCKDOWND};
