@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
 use plist::{Dictionary, Value};
@@ -46,6 +46,8 @@ pub(crate) fn flood() -> Vec<u8> {
 pub(crate) struct Fake {
     folder: TempDir,
     state: Arc<Mutex<State>>,
+    /// Notified when somebody has begun to listen.
+    listening: Arc<Condvar>,
 }
 
 #[derive(Default)]
@@ -64,24 +66,29 @@ pub(crate) struct Conn {
 }
 
 impl Fake {
+    fn new() -> Fake {
+        let folder = tempfile::tempdir().unwrap();
+        Fake { folder, state: Arc::default(), listening: Arc::default() }
+    }
+
     /// Hands every connection to `play`, each on a thread of its own.
     pub(crate) fn scripted(play: impl Fn(Conn) + Send + Sync + 'static) -> Fake {
-        let fake = Fake { folder: tempfile::tempdir().unwrap(), state: Arc::default() };
+        let fake = Fake::new();
         fake.serve(play);
         fake
     }
 
     /// A daemon without phones.
     pub(crate) fn phones() -> Fake {
-        let fake = Fake { folder: tempfile::tempdir().unwrap(), state: Arc::default() };
+        let fake = Fake::new();
         fake.start();
         fake
     }
 
     /// Begins to listen and to behave like a daemon.
     fn start(&self) {
-        let state = self.state.clone();
-        self.serve(move |conn| behave(conn, &state));
+        let (state, listening) = (self.state.clone(), self.listening.clone());
+        self.serve(move |conn| behave(conn, &state, &listening));
     }
 
     fn serve(&self, play: impl Fn(Conn) + Send + Sync + 'static) {
@@ -130,6 +137,12 @@ impl Fake {
                 ("DeviceID", device_id.into()),
             ]));
         });
+    }
+
+    /// Waits until somebody listens, who then hears of everything that happens.
+    pub(crate) fn wait_for_listener(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.listening.wait_while(state, |state| state.listeners.is_empty()).unwrap());
     }
 
     /// As a daemon that is killed: its socket is gone, and so is everybody who listens.
@@ -225,7 +238,7 @@ pub(crate) fn raw(version: u32, kind: u32, tag: u32, body: &[u8]) -> Vec<u8> {
     [header.as_flattened(), body].concat()
 }
 
-fn behave(mut conn: Conn, state: &Mutex<State>) {
+fn behave(mut conn: Conn, state: &Mutex<State>, listening: &Condvar) {
     while let Some((tag, request)) = conn.request() {
         let mut state = state.lock().unwrap();
         state.requests.push(request.clone());
@@ -254,6 +267,7 @@ fn behave(mut conn: Conn, state: &Mutex<State>) {
                     conn.reply(0, phone);
                 }
                 state.listeners.push(conn.stream);
+                listening.notify_all();
                 return;
             }
             "Connect" => {

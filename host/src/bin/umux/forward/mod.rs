@@ -137,7 +137,6 @@ impl Forwarder {
         // Small writes must not wait for each other's acknowledgement. Where this fails the
         // connection is gone, which the relay notices.
         _ = local.set_nodelay(true);
-        relay::run(local, device, &self.console.traffic).await;
-        Ok(())
+        relay::run(local, device, &self.console.traffic).await.map_err(ClientError::Lost)
     }
 }

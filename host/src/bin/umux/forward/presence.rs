@@ -3,10 +3,10 @@
 //! A phone gets a new number each time it is plugged in, and all numbers end with the daemon. One
 //! listening socket keeps up with both, so that a connection costs no question.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use event_listener::Event as Change;
+use event_listener::Event as Arrived;
 use smol::Timer;
 use smol::future::or;
 use smol::stream::StreamExt;
@@ -24,7 +24,9 @@ pub(super) struct Presence {
     /// The numbers under which it is there: one for its cable, one more if the daemon sees it on
     /// the network too. The first is used.
     numbers: RefCell<Vec<u32>>,
-    changed: Change,
+    /// Counts how often it came: a daemon that is started again begins its numbers anew.
+    arrivals: Cell<u64>,
+    arrived: Arrived,
 }
 
 impl Presence {
@@ -32,7 +34,8 @@ impl Presence {
         Presence {
             udid: phone.udid.clone(),
             numbers: RefCell::new(vec![phone.device_id]),
-            changed: Change::new(),
+            arrivals: Cell::new(1),
+            arrived: Arrived::new(),
         }
     }
 
@@ -44,12 +47,13 @@ impl Presence {
         patience: Duration,
     ) -> Result<DeviceStream, ClientError> {
         let attempts = async {
-            let mut gone = None;
+            let mut tried = 0;
             loop {
-                let number = self.number_other_than(gone).await;
+                let number;
+                (number, tried) = self.arrival_after(tried).await;
                 match daemon.connect(number, port).await {
                     // Unplugged, and the event that says so is still on its way.
-                    Err(ClientError::NoSuchPhone) => gone = Some(number),
+                    Err(ClientError::NoSuchPhone) => {}
                     outcome => return outcome,
                 }
             }
@@ -61,13 +65,17 @@ impl Presence {
         or(attempts, alarm).await
     }
 
-    async fn number_other_than(&self, gone: Option<u32>) -> u32 {
+    /// The phone's number, and the count of arrivals with which it came; waits for one beyond
+    /// `tried`.
+    async fn arrival_after(&self, tried: u64) -> (u32, u64) {
         loop {
-            let changed = self.changed.listen();
+            let arrived = self.arrived.listen();
             let number = self.numbers.borrow().first().copied();
             match number {
-                Some(number) if Some(number) != gone => return number,
-                _ => changed.await,
+                Some(number) if self.arrivals.get() > tried => {
+                    return (number, self.arrivals.get());
+                }
+                _ => arrived.await,
             }
         }
     }
@@ -119,7 +127,8 @@ impl Presence {
         numbers.retain(|&number| number != phone.device_id);
         let place = if phone.connection_type == USB { 0 } else { numbers.len() };
         numbers.insert(place, phone.device_id);
-        self.changed.notify(usize::MAX);
+        self.arrivals.set(self.arrivals.get() + 1);
+        self.arrived.notify(usize::MAX);
     }
 
     fn detached(&self, number: u32, console: &Console) {

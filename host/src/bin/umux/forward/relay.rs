@@ -8,11 +8,11 @@
 
 use std::cell::Cell;
 use std::future::Future;
+use std::io;
 use std::net::Shutdown;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use rustix::net::sockopt::set_socket_linger;
 use smol::Timer;
 use smol::future::{or, yield_now};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,34 +27,41 @@ const CHUNK: usize = 64 << 10;
 /// How long a local client may say nothing after the phone has ended before it is cut off.
 const PARTING: Duration = Duration::from_secs(30);
 
-/// Which of the ways failed. A local client that is gone needs no further care; a connection that
-/// broke off behind the daemon must not look to the local client like a proper end.
-enum Broken {
-    Local,
-    Device,
-}
+/// The local client is gone altogether: nothing is left to be done for it.
+struct LocalGone;
 
-/// Carries bytes until both sides have ended or one has failed.
-pub(super) async fn run(local: TcpStream, device: DeviceStream, traffic: &Traffic) {
+/// How the phone's side ended: with a proper end, or broken off somewhere on the way.
+type DeviceEnd = io::Result<()>;
+
+/// Carries bytes until both sides have ended. To the local client a connection that was broken off
+/// ends like any other: a reset would throw away what it has not read yet.
+///
+/// # Errors
+/// Why the connection was broken off on the phone's side.
+pub(super) async fn run(
+    local: TcpStream,
+    device: DeviceStream,
+    traffic: &Traffic,
+) -> io::Result<()> {
     let heard = Cell::new(0);
     let mut up = pin!(upward(local.clone(), device.clone(), &heard, traffic));
-    let mut down = pin!(downward(device, local.clone(), traffic));
-    let first = or(async { End::Up(up.as_mut().await) }, async { End::Down(down.as_mut().await) });
-    let outcome = match first.await {
-        End::Up(Ok(())) => down.await,
-        End::Down(Ok(())) => parting(up, &heard).await,
-        End::Up(broken) | End::Down(broken) => broken,
-    };
-    if let Err(Broken::Device) = outcome {
-        // Dropping the connection then resets it. If this fails, it is gone already.
-        _ = set_socket_linger(&local, Some(Duration::ZERO));
+    let mut down = pin!(downward(device, local, traffic));
+    let first =
+        or(async { First::Up(up.as_mut().await) }, async { First::Down(down.as_mut().await) });
+    match first.await {
+        First::Up(Ok(())) => down.await.unwrap_or(Ok(())),
+        First::Down(Ok(end)) => {
+            parting(up, &heard).await;
+            end
+        }
+        First::Up(Err(LocalGone)) | First::Down(Err(LocalGone)) => Ok(()),
     }
 }
 
-/// Which way ended, and how.
-enum End {
-    Up(Result<(), Broken>),
-    Down(Result<(), Broken>),
+/// Which way ended first, and how.
+enum First {
+    Up(Result<(), LocalGone>),
+    Down(Result<DeviceEnd, LocalGone>),
 }
 
 /// From the local client to the phone, until the local client's end. What the phone no longer
@@ -64,11 +71,11 @@ async fn upward(
     mut device: DeviceStream,
     heard: &Cell<u64>,
     traffic: &Traffic,
-) -> Result<(), Broken> {
+) -> Result<(), LocalGone> {
     let mut buffer = vec![0; CHUNK];
     let mut device_takes = true;
     loop {
-        let read = local.read(&mut buffer).await.map_err(|_| Broken::Local)?;
+        let read = local.read(&mut buffer).await.map_err(|_| LocalGone)?;
         if read == 0 {
             // If this fails, the connection has ended already.
             _ = device.shutdown_write();
@@ -91,35 +98,37 @@ async fn downward(
     mut device: DeviceStream,
     mut local: TcpStream,
     traffic: &Traffic,
-) -> Result<(), Broken> {
+) -> Result<DeviceEnd, LocalGone> {
     let mut buffer = vec![0; CHUNK];
     loop {
-        let read = device.read(&mut buffer).await.map_err(|_| Broken::Device)?;
-        if read == 0 {
-            return local.shutdown(Shutdown::Write).map_err(|_| Broken::Local);
-        }
-        let chunk = buffer.get(..read).unwrap_or_default();
-        local.write_all(chunk).await.map_err(|_| Broken::Local)?;
-        traffic.count_down(read);
+        let read = device.read(&mut buffer).await;
+        let chunk = match &read {
+            Ok(0) | Err(_) => {
+                local.shutdown(Shutdown::Write).map_err(|_| LocalGone)?;
+                return Ok(read.map(|_| ()));
+            }
+            Ok(read) => buffer.get(..*read).unwrap_or_default(),
+        };
+        local.write_all(chunk).await.map_err(|_| LocalGone)?;
+        traffic.count_down(chunk.len());
         yield_now().await;
     }
 }
 
 /// After the phone's end: waits for the local client's, as long as that one says something.
-async fn parting(
-    mut up: Pin<&mut impl Future<Output = Result<(), Broken>>>,
-    heard: &Cell<u64>,
-) -> Result<(), Broken> {
+async fn parting(mut up: Pin<&mut impl Future>, heard: &Cell<u64>) {
     loop {
         let before = heard.get();
+        let ended = async {
+            up.as_mut().await;
+            true
+        };
         let silence = async {
             Timer::after(PARTING).await;
-            None
+            false
         };
-        match or(async { Some(up.as_mut().await) }, silence).await {
-            Some(end) => return end,
-            None if heard.get() == before => return Ok(()),
-            None => {}
+        if or(ended, silence).await || heard.get() == before {
+            return;
         }
     }
 }
