@@ -66,6 +66,11 @@ pub(crate) enum TimerKind {
     Quarantine,
 }
 
+impl TimerKind {
+    /// The timers of connections that are in use.
+    pub(crate) const ALL: [TimerKind; 3] = [TimerKind::Ack, TimerKind::Syn, TimerKind::Drain];
+}
+
 /// What becomes of a segment's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -379,9 +384,9 @@ impl Conn {
         edge.since(self.rcv_nxt).max(0).unsigned_abs()
     }
 
-    /// The application reports what it holds.
+    /// The application reports what it holds; nothing, once it has closed.
     pub(crate) fn set_held(&mut self, bytes: u32, rules: Rules) {
-        if self.held != bytes {
+        if self.held != bytes && self.state != State::Draining {
             self.held = bytes;
             self.reconsider_ack(rules);
         }

@@ -9,7 +9,7 @@
 //! a malformed frame the next transfer is the place to resume.
 
 use crate::wire::mux::{HeaderV1, HeaderV2, Protocol};
-use crate::wire::{self, ControlKind, TcpHeader, Version};
+use crate::wire::{self, ControlKind, Magic, TcpHeader, Version};
 use heapless::Vec;
 
 /// A USB transfer, or a part of one, as it came from the bus; the cursor of [`Deframer::next`].
@@ -212,18 +212,19 @@ impl Deframer {
     /// Collects header bytes until the header is whole, wrong, or the input is used up.
     fn gather(&mut self, transfer: &mut Transfer<'_>) -> Option<Piece<'static>> {
         loop {
-            match bytes_needed(&self.header, self.form) {
+            let head = match Head::of(&self.header, self.form) {
                 Err(why) => return Some(self.reject(why)),
-                Ok(needed) if needed <= self.header.len() => return Some(self.head()),
-                Ok(needed) => {
-                    let missing = needed.saturating_sub(self.header.len());
-                    let bytes = transfer.take(missing);
-                    // Cannot overflow: no header needs more than LONGEST_HEADER.
-                    let _ = self.header.extend_from_slice(bytes);
-                    if bytes.len() < missing {
-                        return None;
-                    }
-                }
+                Ok(head) => head,
+            };
+            let missing = head.needed.saturating_sub(self.header.len());
+            if missing == 0 {
+                return Some(self.complete(head));
+            }
+            let bytes = transfer.take(missing);
+            // Cannot overflow: no header needs more than LONGEST_HEADER.
+            let _ = self.header.extend_from_slice(bytes);
+            if bytes.len() < missing {
+                return None;
             }
         }
     }
@@ -235,91 +236,97 @@ impl Deframer {
     }
 
     /// Turns the collected header into its piece and expects its body.
-    fn head(&mut self) -> Piece<'static> {
-        let Some((piece, body)) = parse_head(&self.header, self.form) else {
+    fn complete(&mut self, head: Head) -> Piece<'static> {
+        let Some(piece) = head.piece(&self.header) else {
             return self.reject(Malformed::DataOffset);
         };
         self.header.clear();
-        self.state = if body == 0 { State::Header } else { State::Body { left: body } };
-        self.first = self.first && body != 0;
+        self.state = match head.body {
+            0 => State::Header,
+            left => State::Body { left },
+        };
+        self.first = self.first && head.body != 0;
         piece
     }
 }
 
-/// The mux header's length, as far as the bytes at hand tell it; `None` while they do not.
-fn mux_header(bytes: &[u8], header: HeaderV1, form: Form) -> Option<usize> {
-    match form {
-        _ if header.protocol == Protocol::VERSION => Some(wire::HEADER_V1),
-        Form::V1 => Some(wire::HEADER_V1),
-        Form::V2 => Some(wire::HEADER_V2),
-        // Too short for the long header, whatever its magic.
-        Form::Greeting if header.length < 16 => Some(wire::HEADER_V1),
-        Form::Greeting => {
-            let magic: [u8; 4] = *bytes.get(8..)?.first_chunk()?;
-            let known = wire::Magic(u32::from_be_bytes(magic)).is_known();
-            Some(if known { wire::HEADER_V2 } else { wire::HEADER_V1 })
-        }
-    }
+/// What the first bytes of a frame tell about the rest of its headers.
+struct Head {
+    protocol: Protocol,
+    /// Bytes of all headers, or of as many as are needed to know more.
+    needed: usize,
+    /// Bytes of the mux header.
+    mux: usize,
+    /// Bytes behind all headers.
+    body: u16,
 }
 
-/// How many bytes of header a frame that starts like this has, as far as they tell.
-fn bytes_needed(bytes: &[u8], form: Form) -> Result<usize, Malformed> {
-    let Some(short) = bytes.first_chunk() else { return Ok(wire::HEADER_V1) };
-    let header = HeaderV1::parse(short);
-    let after_mux = match header.protocol {
-        Protocol::VERSION => wire::VERSION_BODY,
-        Protocol::CONTROL | Protocol::SETUP => 1,
-        Protocol::TCP => wire::TCP_HEADER,
-        _ => return Err(Malformed::Protocol),
-    };
-    let Some(mux) = mux_header(bytes, header, form) else { return Ok(wire::HEADER_V1 + 4) };
-    let needed = mux.saturating_add(after_mux);
-    if (header.length as usize) < needed || header.length as usize > wire::MAX_FRAME {
-        return Err(Malformed::Length);
-    }
-    if mux == wire::HEADER_V1 {
-        return Ok(needed);
-    }
-    let Some(long) = bytes.first_chunk() else { return Ok(wire::HEADER_V2) };
-    if HeaderV2::parse(long).magic.is_known() { Ok(needed) } else { Err(Malformed::Magic) }
-}
-
-/// Parses whole headers into their piece and the length of the body behind them; `None` if the
-/// pseudo-TCP header has options.
-fn parse_head(bytes: &[u8], form: Form) -> Option<(Piece<'static>, u16)> {
-    let header = HeaderV1::parse(bytes.first_chunk()?);
-    let mux = mux_header(bytes, header, form)?;
-    let numbers = if mux == wire::HEADER_V2 {
-        let long = HeaderV2::parse(bytes.first_chunk()?);
-        Some(Numbers { tx_seq: long.tx_seq, rx_seq: long.rx_seq })
-    } else {
-        None
-    };
-    // In range: bytes_needed() bounded the length from both sides.
-    let body = (header.length as u16).saturating_sub(bytes.len() as u16);
-    let rest = bytes.get(mux..)?;
-    let piece = match header.protocol {
-        Protocol::VERSION => Piece::Version(Version::parse(rest.first_chunk()?)),
-        Protocol::CONTROL => {
-            Piece::Control { numbers, kind: ControlKind(*rest.first()?), text_len: body }
-        }
-        Protocol::SETUP => Piece::Setup { numbers, level: *rest.first()? },
-        _ => {
-            let tcp = TcpHeader::parse(rest.first_chunk()?);
-            if tcp.data_offset_words != 5 {
-                return None;
+impl Head {
+    fn of(bytes: &[u8], form: Form) -> Result<Head, Malformed> {
+        let protocol = Protocol::VERSION;
+        let unknown = |needed| Ok(Head { protocol, needed, mux: 0, body: 0 });
+        let Some(short) = bytes.first_chunk() else { return unknown(wire::HEADER_V1) };
+        let HeaderV1 { protocol, length } = HeaderV1::parse(short);
+        let after_mux = match protocol {
+            Protocol::VERSION => wire::VERSION_BODY,
+            Protocol::CONTROL | Protocol::SETUP => 1,
+            Protocol::TCP => wire::TCP_HEADER,
+            _ => return Err(Malformed::Protocol),
+        };
+        let magic = bytes.get(wire::HEADER_V1..).and_then(<[u8]>::first_chunk);
+        let magic = magic.map(|magic| Magic(u32::from_be_bytes(*magic)).is_known());
+        let long = match form {
+            _ if protocol == Protocol::VERSION => false,
+            Form::V1 => false,
+            Form::V2 => true,
+            // In the greeting the magic tells, unless the frame is too short to have one.
+            Form::Greeting if (length as usize) < wire::HEADER_V2 => false,
+            Form::Greeting => match magic {
+                Some(known) => known,
+                None => return unknown(wire::HEADER_V1 + size_of::<Magic>()),
+            },
+        };
+        let mux = if long { wire::HEADER_V2 } else { wire::HEADER_V1 };
+        let needed = mux.saturating_add(after_mux);
+        let length = length as usize;
+        match length.checked_sub(needed) {
+            Some(_) if long && magic == Some(false) => Err(Malformed::Magic),
+            Some(body) if length <= wire::MAX_FRAME => {
+                Ok(Head { protocol, needed, mux, body: body as u16 })
             }
-            Piece::Segment { numbers, tcp, payload_len: body }
+            _ => Err(Malformed::Length),
         }
-    };
-    Some((piece, body))
+    }
+
+    /// Parses the headers once they are whole; `None` if the pseudo-TCP header has options.
+    fn piece(&self, bytes: &[u8]) -> Option<Piece<'static>> {
+        let (mux, rest) = bytes.split_at_checked(self.mux)?;
+        let numbers = mux.first_chunk().map(|long| {
+            let HeaderV2 { tx_seq, rx_seq, .. } = HeaderV2::parse(long);
+            Numbers { tx_seq, rx_seq }
+        });
+        Some(match self.protocol {
+            Protocol::VERSION => Piece::Version(Version::parse(rest.first_chunk()?)),
+            Protocol::CONTROL => {
+                Piece::Control { numbers, kind: ControlKind(*rest.first()?), text_len: self.body }
+            }
+            Protocol::SETUP => Piece::Setup { numbers, level: *rest.first()? },
+            _ => {
+                let tcp = TcpHeader::parse(rest.first_chunk()?);
+                if tcp.data_offset_words != 5 {
+                    return None;
+                }
+                Piece::Segment { numbers, tcp, payload_len: self.body }
+            }
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::seq::SeqNumber;
-    use crate::wire::{Flags, Magic};
+    use crate::wire::Flags;
     extern crate std;
     use std::vec::Vec;
 

@@ -17,6 +17,9 @@ impl Instant {
     /// The origin.
     pub const ZERO: Instant = Instant(0);
 
+    /// Later than anything that happens.
+    pub(crate) const NEVER: Instant = Instant(u64::MAX);
+
     /// Makes an instant from microseconds since the origin.
     pub const fn from_micros(micros: u64) -> Self {
         Instant(micros)
@@ -33,6 +36,7 @@ impl Instant {
     }
 
     /// The instant `millis` milliseconds later; saturates at the end of time.
+    #[inline(never)] // 64-bit arithmetic is long on small targets
     pub(crate) const fn plus_millis(self, millis: u32) -> Self {
         Instant(self.0.saturating_add(millis as u64 * 1000))
     }

@@ -426,13 +426,13 @@ type Text = heapless::Vec<u8, 64, u8>;
 /// What an RST of a phone's says. The first two are seen on real phones; the others are ours.
 fn reset_text(conn: &Conn) -> Text {
     let mut text = Text::new();
-    // Cannot overflow: the longest text has 56 bytes.
+    // Cannot overflow: the longest text has 54 bytes.
     let _ = text.extend_from_slice(match conn.reset {
         ResetReason::None => b"",
         ResetReason::Closed => control::ORDINARY_CLOSE,
         ResetReason::BadFlags => b"handleMuxTCPInput th.th_flags = 0x",
         ResetReason::Refused => b"connection refused",
-        ResetReason::NoRoom => b"no room for another connection",
+        ResetReason::NoRoom => b"no room",
         ResetReason::Overrun => b"window overrun",
         ResetReason::Failed => b"connection failed",
     });

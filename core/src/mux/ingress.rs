@@ -15,7 +15,8 @@ use crate::wire::{ControlKind, Flags, TcpHeader, control};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Received<'t> {
-    /// Payload of a connection, in order and without gaps; never empty.
+    /// Payload of a connection, in order and without gaps; never empty. The first may come before
+    /// [`Connected`](super::Event::Connected) was polled.
     Data {
         /// Whose.
         conn: ConnId,

@@ -75,8 +75,8 @@ pub(super) struct Link {
     pub(super) duplicate: (u16, u16),
     /// wMaxPacketSize.
     pub(super) max_packet: u16,
-    /// When the answer to VERSION is overdue.
-    pub(super) deadline: Option<Instant>,
+    /// When the answer to VERSION is overdue; never, if none is waited for.
+    pub(super) deadline: Instant,
     /// A frame of ours that the phone has not accepted as far as we know,
     watch: Option<u16>,
     /// and when it was sent.
@@ -99,7 +99,7 @@ impl Link {
             stale_tx: None,
             duplicate: (0, 0),
             max_packet: 512,
-            deadline: None,
+            deadline: Instant::NEVER,
             watch: None,
             watched_since: Instant::ZERO,
         }
@@ -161,7 +161,7 @@ impl Link {
     pub(super) fn version_sent(&mut self, now: Instant, role: Role, timeout_ms: u32) {
         self.due &= !due::VERSION;
         if role == Role::Host {
-            self.deadline = Some(now.plus_millis(timeout_ms));
+            self.deadline = now.plus_millis(timeout_ms);
         }
     }
 
@@ -194,7 +194,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     pub fn attach(&mut self, now: Instant, max_packet: u16) {
         self.restart(now, CloseReason::LinkLost);
         self.deframer = Deframer::new(Form::Greeting);
-        self.link = Link { max_packet: packet_size(max_packet), ..Link::down() };
+        self.link.max_packet = packet_size(max_packet);
         self.greet();
     }
 
@@ -202,12 +202,14 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// [`CloseReason::LinkLost`], nothing more is sent or accepted.
     pub fn detach(&mut self, now: Instant) {
         self.restart(now, CloseReason::LinkLost);
-        self.link = Link { max_packet: self.link.max_packet, ..Link::down() };
     }
 
+    /// Ends all connections, and the link is down.
+    #[inline(never)]
     fn restart(&mut self, now: Instant, why: CloseReason) {
         self.strays.clear();
         self.body = Body::Discard;
+        self.link = Link { max_packet: self.link.max_packet, ..Link::down() };
         self.table.end_all(now, &self.config, |conn| conn.end(Ending::Closed(why)));
     }
 
@@ -221,10 +223,10 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     }
 
     pub(super) fn link_tick(&mut self, now: Instant) {
-        if self.link.deadline.is_none_or(|deadline| deadline > now) {
+        if now < self.link.deadline {
             return;
         }
-        self.link.deadline = None;
+        self.link.deadline = Instant::NEVER;
         if self.link.tries < self.config.version_tries {
             self.link.tries = self.link.tries.saturating_add(1);
             self.link.repeated = false;
@@ -238,7 +240,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         warning!("no version agreed: {:?}", reason);
         self.link.state = LinkState::Failed;
         self.link.due = 0;
-        self.link.deadline = None;
+        self.link.deadline = Instant::NEVER;
         self.link.failure = reason;
         self.link.told |= TOLD_FAILED;
     }
@@ -255,7 +257,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     }
 
     fn version_answered(&mut self, major: u32) {
-        self.link.deadline = None;
+        self.link.deadline = Instant::NEVER;
         match major {
             1 => self.link_up(1),
             2 => {
@@ -269,13 +271,14 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// A host begins a session, whatever there was before.
     fn version_asked(&mut self, now: Instant, major: u32) {
         self.restart(now, CloseReason::LinkLost);
-        self.link = Link { max_packet: self.link.max_packet, ..Link::down() };
         self.link_up(major.min(self.config.version).clamp(1, 2));
         self.link.due = due::VERSION;
     }
 
     fn link_up(&mut self, version: u32) {
         debug!("link is up, version {}", version);
+        // Resets that were meant for an older session.
+        self.strays.clear();
         self.link.state = LinkState::Up { version };
         self.link.due = 0;
         self.link.told |= TOLD_UP;
@@ -355,7 +358,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         self.restart(now, CloseReason::SessionDead);
         self.deframer.skip_transfer();
         self.deframer.set_form(Form::Greeting);
-        self.link = Link { max_packet: self.link.max_packet, cause, ..Link::down() };
+        self.link.cause = cause;
         self.link.told = TOLD_DEAD;
         self.greet();
     }

@@ -274,7 +274,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// Does what is due by now. To be called at [`next_tick`](Mux::next_tick), or more often.
     pub fn tick(&mut self, now: Instant) {
         self.link_tick(now);
-        for kind in [TimerKind::Ack, TimerKind::Syn, TimerKind::Drain] {
+        for kind in TimerKind::ALL {
             // Bounded: an expired connection leaves the list, or moves to its end with a later time.
             while let Some(index) = self.table.expired(now, kind) {
                 if let Some(slot) = self.table.slot(index) {
@@ -289,6 +289,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     ///
     /// May change after every other call.
     pub fn next_tick(&self) -> Option<Instant> {
-        [self.link.deadline, self.table.next_deadline()].into_iter().flatten().min()
+        let next = self.link.deadline.min(self.table.next_deadline());
+        (next != Instant::NEVER).then_some(next)
     }
 }

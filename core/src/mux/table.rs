@@ -443,13 +443,16 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Table<S> {
         self.slot(index).is_some_and(|slot| slot.deadline <= now).then_some(index)
     }
 
-    /// When the next connection's wait is over.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let head = |list: &List| {
-            let index = usize::from(list.head.checked_sub(1)?);
-            self.slots.as_ref().get(index).map(|slot| slot.deadline)
-        };
-        [&self.ack_timers, &self.syn_timers, &self.drain_timers].into_iter().filter_map(head).min()
+    /// When the next connection's wait is over; never, if none waits.
+    pub(super) fn next_deadline(&self) -> Instant {
+        let mut next = Instant::NEVER;
+        for list in [&self.ack_timers, &self.syn_timers, &self.drain_timers] {
+            let head = usize::from(list.head).wrapping_sub(1);
+            if let Some(slot) = self.slots.as_ref().get(head) {
+                next = next.min(slot.deadline);
+            }
+        }
+        next
     }
 
     // ---- the link went away
