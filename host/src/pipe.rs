@@ -1,0 +1,154 @@
+//! The USB-pipe seam: one phone's two bulk endpoints, as a link needs them.
+//!
+//! A pipe moves *transfers*; it knows nothing of frames. It is shaped after the raw endpoints of
+//! nusb (`submit`, `poll_next_complete`, completions in order): an OUT transfer is a vector whose
+//! length is what is sent (an empty one is a zero-length packet) and which comes back for reuse; a
+//! completed IN transfer is looked at where it lies, whatever memory that is, and its buffer goes
+//! back to the bus by itself. Here is the implementation for a virtual phone in this process.
+//! Leaves out: finding, opening and choosing USB devices.
+
+use std::error::Error;
+use std::fmt;
+use std::task::{Context, Poll};
+
+/// How many IN transfers a pipe keeps submitted: with one, the bus idles while we look at it;
+/// three raised a real phone's download from 7.5 to 23.8 MB/s (PROTOCOL §3).
+pub const READS_IN_FLIGHT: usize = 3;
+
+/// How much one IN transfer asks for: the first multiple of every packet size that is not below
+/// the largest frame, so that one read is one frame.
+pub const READ_LENGTH: usize = 65536;
+
+/// One phone's bulk OUT and bulk IN endpoint.
+///
+/// All calls come from one task; both `poll_…` calls arrange for that task to be woken.
+pub trait Pipe {
+    /// Returns wMaxPacketSize of the OUT endpoint's descriptor, in bytes.
+    fn max_packet_size(&self) -> u16;
+
+    /// Submits one OUT transfer behind those already submitted; an empty one is a zero-length
+    /// packet. Nothing is appended implicitly. Any failure shows in [`poll_out`](Self::poll_out).
+    fn submit_out(&mut self, transfer: Vec<u8>);
+
+    /// Counts the OUT transfers submitted and not yet returned by [`poll_out`](Self::poll_out).
+    fn out_pending(&self) -> usize;
+
+    /// Returns the oldest OUT transfer when it is done, with its buffer for reuse. Pending while
+    /// none is submitted.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>>;
+
+    /// Returns the next IN transfer in order; the buffer of the one before is submitted again
+    /// by this call.
+    fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>>;
+
+    /// Resets the phone's USB port. Transfers in flight end there and come back as if done, OUT
+    /// ones with their buffers, IN ones empty.
+    ///
+    /// # Errors
+    /// The device will not come back through this pipe: a phone that enumerates again is a new
+    /// device with a pipe of its own.
+    fn reset_port(&mut self) -> Result<(), PipeError>;
+}
+
+/// A completed IN transfer, or the first part of one that is longer than the read was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InTransfer<'p> {
+    /// The bytes, in the pipe's own memory.
+    pub bytes: &'p [u8],
+    /// Whether the transfer ended with these bytes (at a short or zero-length packet), rather than
+    /// the read being full.
+    pub ended: bool,
+}
+
+/// Why a pipe carries nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PipeError {
+    /// The phone was unplugged. Nothing to do but to forget it.
+    Unplugged,
+    /// The host controller or the phone failed a transfer: a frame may be lost, so the session
+    /// has to begin anew.
+    Fault,
+}
+
+impl fmt::Display for PipeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unplugged => "the phone was unplugged",
+            Self::Fault => "a USB transfer failed",
+        })
+    }
+}
+
+impl Error for PipeError {}
+
+#[cfg(feature = "simulate")]
+pub use simulated::SimulatedPipe;
+
+#[cfg(feature = "simulate")]
+mod simulated {
+    use std::task::{Context, Poll, ready};
+
+    use usbmux_phone::{Plug, Unplugged};
+
+    use super::{InTransfer, Pipe, PipeError, READ_LENGTH, READS_IN_FLIGHT};
+
+    /// The pipe to a virtual phone in this process.
+    pub struct SimulatedPipe {
+        plug: Plug,
+        out_pending: usize,
+        /// The IN buffer handed out last; it goes back with the next `poll_in`.
+        looked_at: Option<Vec<u8>>,
+    }
+
+    impl SimulatedPipe {
+        /// Takes the host's end of a virtual phone's cable and starts reading from it.
+        pub fn new(mut plug: Plug) -> Self {
+            for _ in 0..READS_IN_FLIGHT {
+                plug.submit_in(Vec::with_capacity(READ_LENGTH), READ_LENGTH);
+            }
+            Self { plug, out_pending: 0, looked_at: None }
+        }
+    }
+
+    impl From<Unplugged> for PipeError {
+        fn from(_: Unplugged) -> Self {
+            Self::Unplugged
+        }
+    }
+
+    impl Pipe for SimulatedPipe {
+        fn max_packet_size(&self) -> u16 {
+            self.plug.max_packet()
+        }
+
+        fn submit_out(&mut self, transfer: Vec<u8>) {
+            self.out_pending += 1;
+            self.plug.submit_out(transfer);
+        }
+
+        fn out_pending(&self) -> usize {
+            self.out_pending
+        }
+
+        fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>> {
+            let done = ready!(self.plug.poll_out(cx));
+            self.out_pending = self.out_pending.saturating_sub(1);
+            Poll::Ready(Ok(done?))
+        }
+
+        fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {
+            if let Some(buffer) = self.looked_at.take() {
+                self.plug.submit_in(buffer, READ_LENGTH);
+            }
+            let done = ready!(self.plug.poll_in(cx))?;
+            let bytes = self.looked_at.insert(done).as_slice();
+            Poll::Ready(Ok(InTransfer { bytes, ended: bytes.len() < READ_LENGTH }))
+        }
+
+        fn reset_port(&mut self) -> Result<(), PipeError> {
+            self.plug.reset_port();
+            Ok(())
+        }
+    }
+}
