@@ -1,0 +1,237 @@
+//! One client's socket, Unix or TCP, as the relays need it.
+//!
+//! The command phase uses it as an ordinary `AsyncRead + AsyncWrite`. The relay phase uses the
+//! non-blocking calls and the two `poll_…` readiness calls, so that no byte is copied twice and
+//! no buffer belongs to an idle connection. Hang-up ("the client is gone") is told apart from
+//! end-of-file ("the client has nothing more to send") as well as the kind of socket allows.
+//! Leaves out: waiting for a hang-up, which is `daemon::hangup`.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use smol::Async;
+use smol::io::{AsyncRead, AsyncWrite};
+
+/// A client's connected, non-blocking stream socket.
+#[derive(Debug)]
+pub enum ClientStream {
+    /// A Unix socket: the peer's hang-up is visible at once.
+    Unix(Async<UnixStream>),
+    /// A TCP connection: a peer that closed looks like one that half-closed until it answers
+    /// something with a reset.
+    Tcp(Async<TcpStream>),
+}
+
+impl From<Async<UnixStream>> for ClientStream {
+    fn from(stream: Async<UnixStream>) -> Self {
+        Self::Unix(stream)
+    }
+}
+
+impl From<Async<TcpStream>> for ClientStream {
+    /// Takes a TCP stream and switches off its delay of small segments: a client's request and a
+    /// phone's answer are often smaller than one.
+    fn from(stream: Async<TcpStream>) -> Self {
+        // Without the option everything still works, only slower.
+        let _ = stream.get_ref().set_nodelay(true);
+        Self::Tcp(stream)
+    }
+}
+
+impl ClientStream {
+    /// Reads what is there, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there, otherwise what the socket says.
+    pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
+        retry(|| match self {
+            Self::Unix(stream) => stream.get_ref().read(into),
+            Self::Tcp(stream) => stream.get_ref().read(into),
+        })
+    }
+
+    /// Reads at most `limit` bytes to the end of `into`, without waiting and without growing it.
+    ///
+    /// When `limit` is all that `into` has room for, the bytes go straight into its spare
+    /// capacity; otherwise the room is zeroed first, because a vector cannot be lengthened over
+    /// unwritten memory in safe code.
+    ///
+    /// # Errors
+    /// As [`try_read`](Self::try_read); `into` is then as it was.
+    pub fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
+        let filled = into.len();
+        if into.capacity() - filled <= limit {
+            return retry(|| Ok(rustix::io::read(self, spare_capacity(into))?));
+        }
+        into.resize(filled + limit, 0);
+        let read = self.try_read(into.get_mut(filled..).unwrap_or_default());
+        into.truncate(filled + read.as_ref().copied().unwrap_or(0));
+        read
+    }
+
+    /// Writes as much as the socket takes now, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket is full, otherwise what the socket says.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        retry(|| match self {
+            Self::Unix(stream) => stream.get_ref().write(bytes),
+            Self::Tcp(stream) => stream.get_ref().write(bytes),
+        })
+    }
+
+    /// Waits until a read can make progress; one task at a time.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Unix(stream) => stream.poll_readable(cx),
+            Self::Tcp(stream) => stream.poll_readable(cx),
+        }
+    }
+
+    /// Waits until a write can make progress; one task at a time.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Unix(stream) => stream.poll_writable(cx),
+            Self::Tcp(stream) => stream.poll_writable(cx),
+        }
+    }
+
+    /// Shuts one or both directions down; a socket that is already gone is no error.
+    pub fn shutdown(&self, how: Shutdown) {
+        let _ = match self {
+            Self::Unix(stream) => stream.get_ref().shutdown(how),
+            Self::Tcp(stream) => stream.get_ref().shutdown(how),
+        };
+    }
+
+    /// Whether the peer is known to be gone in both directions, as opposed to having only shut
+    /// down its sending side.
+    pub fn hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // Hang-up and error are reported without being asked for.
+        poll(&mut fds, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Whether this is a Unix socket.
+    pub fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+impl AsFd for ClientStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tcp(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_close(cx),
+            Self::Tcp(stream) => Pin::new(stream).poll_close(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+    use super::*;
+
+    fn pair() -> (ClientStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Async::new(ours).unwrap().into(), theirs)
+    }
+
+    #[test]
+    fn append_stays_within_its_limit_and_never_grows_the_vector() {
+        for (capacity, filled, limit, expect) in
+            [(64, 4, 60, 60), (64, 4, 61, 60), (64, 4, 59, 59), (64, 4, 1, 1)]
+        {
+            let (ours, mut theirs) = pair();
+            theirs.write_all(&[7; 100]).unwrap();
+            let mut into = Vec::with_capacity(capacity);
+            into.resize(filled, 1);
+            assert_eq!(ours.try_read_append(&mut into, limit).unwrap(), expect);
+            assert_eq!(into.len(), filled + expect);
+            assert_eq!(into.capacity(), capacity);
+            assert_eq!(into[..filled], [1; 4]);
+            assert!(into[filled..].iter().all(|byte| *byte == 7));
+        }
+    }
+
+    #[test]
+    fn append_that_would_block_leaves_the_vector_alone() {
+        let (ours, _theirs) = pair();
+        for limit in [4, 60] {
+            let mut into = Vec::with_capacity(64);
+            into.resize(4, 1);
+            let error = ours.try_read_append(&mut into, limit).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(into, [1; 4]);
+        }
+    }
+
+    #[test]
+    fn half_close_is_no_hang_up_and_close_is_one() {
+        let (ours, theirs) = pair();
+        assert!(!ours.hung_up());
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(ours.try_read(&mut [0; 8]).unwrap(), 0);
+        assert!(!ours.hung_up());
+        drop(theirs);
+        assert!(ours.hung_up());
+    }
+}
