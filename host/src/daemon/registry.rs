@@ -1,0 +1,375 @@
+//! Which phones are there, who wants to know, and how to connect to one.
+//!
+//! A phone is attached with its USB pipe and becomes visible once its link is up; it stays visible,
+//! under one device id, until its link is given up. A device id is never used twice while the
+//! daemon runs. Listeners see every visible phone come and go, through a queue with a bound: one
+//! that does not read is hung up on and harms nobody else.
+//! Leaves out: the protocol with phones (`link`) and with clients (`session`).
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use smol::LocalExecutor;
+use smol::future::or;
+
+use super::hangup::Hangups;
+use super::link::{Link, LinkEnd, LinkTask};
+use super::pool::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES};
+use super::relay::Relay;
+use crate::pipe::Pipe;
+use crate::stream::ClientStream;
+
+/// How many events may wait for one listener before it is hung up on.
+const EVENTS_PER_LISTENER: usize = 1024;
+
+/// How long a half-closed connection may be silent, unless told otherwise.
+pub const DEFAULT_LINGER: Duration = Duration::from_secs(30);
+
+/// What the daemon allows its phones and clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections to one phone at once; a Connect beyond gets "refused".
+    pub connections: usize,
+    /// Bytes that the windows of one phone's connections may add up to.
+    pub window_bytes: usize,
+    /// How long a phone may be silent towards a client that has shut down its sending side.
+    pub linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: DEFAULT_CONNECTIONS,
+            window_bytes: DEFAULT_WINDOW_BYTES,
+            linger: DEFAULT_LINGER,
+        }
+    }
+}
+
+/// What USB says of a phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhoneInfo {
+    /// The UDID: the serial number with the hyphen after the 8th of 24 characters.
+    pub serial: String,
+    /// USB idProduct.
+    pub product_id: u16,
+    /// bus << 16 | address.
+    pub location_id: u32,
+    /// Bit/s.
+    pub speed: u64,
+}
+
+/// A phone as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phone {
+    /// The number clients connect by; from 1, never used twice.
+    pub device_id: u32,
+    /// The UDID: the serial number with the hyphen after the 8th of 24 characters.
+    pub serial: String,
+    /// USB idProduct.
+    pub product_id: u16,
+    /// bus << 16 | address.
+    pub location_id: u32,
+    /// Bit/s.
+    pub speed: u64,
+}
+
+/// Something listeners are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceEvent {
+    /// A phone is there, or became visible.
+    Attached(Phone),
+    /// The phone with this device id is gone.
+    Detached(u32),
+    /// A pair record was saved for the phone with this device id.
+    Paired(u32),
+}
+
+/// Who listens, as ListListeners tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListenerInfo {
+    /// The listener's number, unique among those present.
+    pub number: u32,
+    /// The program's name, if it gave one.
+    pub prog_name: Option<String>,
+    /// The program's bundle id, if it gave one.
+    pub bundle_id: Option<String>,
+    /// Its kLibUSBMuxVersion; 0 if it gave none.
+    pub lib_version: u64,
+}
+
+/// Why a Connect failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// No visible phone has this device id, or it went while connecting (Result 2).
+    NoDevice,
+    /// The phone refused or did not answer, or the connection limit is reached (Result 3).
+    Refused,
+}
+
+impl fmt::Display for ConnectFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoDevice => "no such phone",
+            Self::Refused => "connection refused",
+        })
+    }
+}
+
+impl Error for ConnectFailure {}
+
+/// The phones and listeners of a daemon; clones are the same registry.
+#[derive(Clone)]
+pub struct Registry(Rc<Inner>);
+
+struct Inner {
+    executor: Rc<LocalExecutor<'static>>,
+    limits: Limits,
+    hangups: Hangups,
+    last_device_id: Cell<u32>,
+    phones: RefCell<BTreeMap<u32, Entry>>,
+    listeners: RefCell<BTreeMap<u64, Rc<Listener>>>,
+    last_listener: Cell<u64>,
+}
+
+struct Entry {
+    phone: Phone,
+    link: Rc<Link>,
+    visible: bool,
+}
+
+impl Registry {
+    /// Makes a registry without phones, whose tasks run on `executor`.
+    ///
+    /// # Errors
+    /// The process or the system has no file descriptor left.
+    pub fn new(executor: Rc<LocalExecutor<'static>>, limits: Limits) -> io::Result<Self> {
+        let hangups = Hangups::new()?;
+        let serving = hangups.clone();
+        executor
+            .spawn(async move {
+                if let Err(error) = serving.run().await {
+                    log::warn!("hang-ups of half-closed clients go unnoticed: {error}");
+                }
+            })
+            .detach();
+        Ok(Self(Rc::new(Inner {
+            executor,
+            limits,
+            hangups,
+            last_device_id: Cell::new(0),
+            phones: RefCell::default(),
+            listeners: RefCell::default(),
+            last_listener: Cell::new(0),
+        })))
+    }
+
+    /// Starts the link to a phone that was plugged in and returns its device id. The phone becomes
+    /// visible when its link is up.
+    pub fn attach(&self, info: PhoneInfo, pipe: Box<dyn Pipe>) -> u32 {
+        let device_id = self.0.last_device_id.get() + 1;
+        self.0.last_device_id.set(device_id);
+        let PhoneInfo { serial, product_id, location_id, speed } = info;
+        log::debug!("phone {device_id} ({serial}) plugged in at {location_id:#x}");
+        let phone = Phone { device_id, serial, product_id, location_id, speed };
+        let link = Link::new(device_id, self.0.limits, self.0.hangups.clone());
+        let entry = Entry { phone, link: Rc::clone(&link), visible: false };
+        self.0.phones.borrow_mut().insert(device_id, entry);
+        let registry = self.clone();
+        let task = LinkTask::new(link, pipe);
+        self.0
+            .executor
+            .spawn(async move {
+                let end = task.run(|| registry.show(device_id)).await;
+                registry.remove(device_id, end);
+            })
+            .detach();
+        device_id
+    }
+
+    /// Lists the visible phones in the order they came.
+    pub fn phones(&self) -> Vec<Phone> {
+        let phones = self.0.phones.borrow();
+        phones.values().filter(|entry| entry.visible).map(|entry| entry.phone.clone()).collect()
+    }
+
+    /// Counts the phones plugged in, those not yet visible included.
+    pub fn plugged_in(&self) -> usize {
+        self.0.phones.borrow().len()
+    }
+
+    /// Begins to tell a listener: first every visible phone, then what happens.
+    pub fn subscribe(&self, who: ListenerInfo) -> Subscription {
+        let key = self.0.last_listener.get() + 1;
+        self.0.last_listener.set(key);
+        let queue = self.phones().into_iter().map(DeviceEvent::Attached).collect();
+        let listener = Rc::new(Listener {
+            who,
+            queue: RefCell::new(queue),
+            too_slow: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        self.0.listeners.borrow_mut().insert(key, Rc::clone(&listener));
+        Subscription { registry: self.clone(), key, listener }
+    }
+
+    /// Lists who listens, in the order they came.
+    pub fn listeners(&self) -> Vec<ListenerInfo> {
+        let listeners = self.0.listeners.borrow();
+        listeners.values().map(|listener| listener.who.clone()).collect()
+    }
+
+    /// Tells every listener that a pair record was saved for a phone.
+    pub fn paired(&self, device_id: u32) {
+        self.tell(&DeviceEvent::Paired(device_id));
+    }
+
+    /// Connects to a port of a phone. Dropping the future gives the attempt up.
+    ///
+    /// # Errors
+    /// As [`ConnectFailure`] says.
+    pub async fn connect(&self, device_id: u32, port: u16) -> Result<Connection, ConnectFailure> {
+        let link = {
+            let phones = self.0.phones.borrow();
+            let entry = phones.get(&device_id).filter(|entry| entry.visible);
+            Rc::clone(&entry.ok_or(ConnectFailure::NoDevice)?.link)
+        };
+        let relay = link.connect(port).await?;
+        Ok(Connection { relay: Some(relay), executor: Rc::clone(&self.0.executor) })
+    }
+
+    /// Ends every connection: what clients have sent is handed to the phones and acknowledged,
+    /// what phones have sent is handed to the clients. Whatever takes longer than `at_most` is cut
+    /// off by the caller's exit.
+    pub async fn drain(&self, at_most: Duration) {
+        let links: Vec<_> =
+            self.0.phones.borrow().values().map(|entry| Rc::clone(&entry.link)).collect();
+        for link in &links {
+            link.stop();
+        }
+        let all_empty = async {
+            for link in &links {
+                poll_fn(|cx| link.pool().poll_empty(cx)).await;
+            }
+        };
+        let time_is_up = async {
+            smol::Timer::after(at_most).await;
+            log::debug!("some connections did not drain in time");
+        };
+        or(all_empty, time_is_up).await;
+    }
+
+    fn show(&self, device_id: u32) {
+        let attached = {
+            let mut phones = self.0.phones.borrow_mut();
+            let Some(entry) = phones.get_mut(&device_id).filter(|entry| !entry.visible) else {
+                return;
+            };
+            entry.visible = true;
+            DeviceEvent::Attached(entry.phone.clone())
+        };
+        self.tell(&attached);
+    }
+
+    fn remove(&self, device_id: u32, end: LinkEnd) {
+        let entry = self.0.phones.borrow_mut().remove(&device_id);
+        log::info!("phone {device_id} is gone: {end}");
+        if entry.is_some_and(|entry| entry.visible) {
+            self.tell(&DeviceEvent::Detached(device_id));
+        }
+    }
+
+    fn tell(&self, event: &DeviceEvent) {
+        for listener in self.0.listeners.borrow().values() {
+            listener.tell(event.clone());
+        }
+    }
+}
+
+/// What one listener has not yet been told.
+struct Listener {
+    who: ListenerInfo,
+    queue: RefCell<VecDeque<DeviceEvent>>,
+    too_slow: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Listener {
+    fn tell(&self, event: DeviceEvent) {
+        let mut queue = self.queue.borrow_mut();
+        if queue.len() >= EVENTS_PER_LISTENER {
+            // Telling it some events and not others would be worse than hanging up.
+            self.too_slow.set(true);
+        } else {
+            queue.push_back(event);
+        }
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A listener's view of the phones; dropping it unsubscribes.
+pub struct Subscription {
+    registry: Registry,
+    key: u64,
+    listener: Rc<Listener>,
+}
+
+impl Subscription {
+    /// Waits for the next event; `None` means that the listener was too slow and must be hung up
+    /// on. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<DeviceEvent> {
+        poll_fn(|cx| {
+            if self.listener.too_slow.get() {
+                return Poll::Ready(None);
+            }
+            if let Some(event) = self.listener.queue.borrow_mut().pop_front() {
+                return Poll::Ready(Some(event));
+            }
+            *self.listener.waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.registry.0.listeners.borrow_mut().remove(&self.key);
+    }
+}
+
+/// An open connection to a port of a phone; dropping it resets the connection.
+pub struct Connection {
+    relay: Option<Rc<Relay>>,
+    executor: Rc<LocalExecutor<'static>>,
+}
+
+impl Connection {
+    /// Joins the connection to a client's socket and lets both live on by themselves.
+    ///
+    /// `leftover` is what the client sent behind its Connect and is already read.
+    pub fn relay(mut self, client: ClientStream, leftover: Vec<u8>) {
+        if let Some(relay) = self.relay.take() {
+            relay.join(client, leftover);
+            self.executor.spawn(poll_fn(move |cx| relay.poll(cx))).detach();
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(relay) = self.relay.take() {
+            relay.abandon();
+        }
+    }
+}
