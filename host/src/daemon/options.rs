@@ -1,0 +1,292 @@
+//! What can be asked of `umuxd`, as types and as a command line.
+//!
+//! Only options that work are here: one of the contract that does not work yet is unknown, so that
+//! nobody relies on it by mistake. Leaves out: acting on any of them.
+
+use std::ffi::OsString;
+#[cfg(feature = "simulate")]
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Parser};
+
+use super::listen::DEFAULT_SOCKET_MODE;
+use crate::address::Address;
+
+/// How many virtual phones one daemon plays at most: each has an engine of its own with a table
+/// for ten thousand connections.
+#[cfg(feature = "simulate")]
+pub const MAX_PHONES: u32 = 64;
+
+/// Serves iPhones to programs that look for usbmuxd; in the foreground, logging to stderr.
+#[derive(Clone, Debug, Parser, PartialEq)]
+#[command(name = "umuxd", version)]
+pub struct Options {
+    /// Stay in the foreground (accepted; it always does)
+    #[arg(short, long)]
+    pub foreground: bool,
+
+    /// Log more; twice: every frame
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Do not prepare phones before clients ask (accepted; there is no preparation yet)
+    #[arg(short = 'p', long)]
+    pub no_preflight: bool,
+
+    /// Listen here only: a path, UNIX:PATH or ADDRESS:PORT (port 0: a free one)
+    #[arg(short = 'S', long, value_name = "ADDR:PORT|PATH")]
+    pub socket: Option<Address>,
+
+    /// Permissions of a Unix socket's file
+    #[arg(long, value_name = "OCTAL", default_value_t = SocketMode(DEFAULT_SOCKET_MODE))]
+    pub socket_mode: SocketMode,
+
+    /// Keep pair records in this folder
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+
+    /// Write the process number to this file, or NONE
+    #[arg(short = 'P', long, value_name = "PATH|NONE", default_value = "NONE")]
+    pub pidfile: PidFilePath,
+
+    /// Log to this file instead of stderr
+    #[arg(short = 'l', long, value_name = "FILE")]
+    pub logfile: Option<PathBuf>,
+
+    /// How long a phone may be silent after a client shut down its sending side
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub linger: Duration,
+
+    #[cfg(feature = "simulate")]
+    /// Play this many virtual phones instead of serving USB [1 if no number is given]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
+          default_missing_value = "1",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PHONES)))]
+    pub simulate: Option<u32>,
+
+    #[cfg(feature = "simulate")]
+    /// Let a port of every virtual phone lead to a TCP address of this machine (repeatable)
+    #[arg(long, value_name = "PORT=ADDR:PORT", requires = "simulate")]
+    pub phone_port: Vec<PhonePort>,
+
+    #[cfg(feature = "simulate")]
+    /// Make virtual phones misbehave, all or number N (repeatable)
+    #[arg(long, value_name = "[N:]NAME", requires = "simulate")]
+    pub phone_quirk: Vec<PhoneQuirk>,
+}
+
+/// Permission bits, written in octal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMode(pub u32);
+
+impl FromStr for SocketMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if bits <= 0o777 && !text.starts_with('+') => Ok(Self(bits)),
+            _ => Err("write permission bits in octal, such as 0660".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04o}", self.0)
+    }
+}
+
+/// Where to write the process number, if anywhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PidFilePath(pub Option<PathBuf>);
+
+impl From<OsString> for PidFilePath {
+    fn from(text: OsString) -> Self {
+        Self((text != "NONE").then(|| text.into()))
+    }
+}
+
+#[cfg(feature = "simulate")]
+/// A port of the virtual phones that leads to this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhonePort {
+    /// The phone's port.
+    pub port: u16,
+    /// Where it leads.
+    pub address: SocketAddr,
+}
+
+#[cfg(feature = "simulate")]
+impl FromStr for PhonePort {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('=').and_then(|(port, address)| {
+            let port = port.parse().ok().filter(|port| *port > 0)?;
+            Some(Self { port, address: address.parse().ok()? })
+        });
+        parsed.ok_or_else(|| "write PORT=ADDRESS:PORT, such as 22=127.0.0.1:22".to_owned())
+    }
+}
+
+/// A quirk of one virtual phone or of all; what names there are only the phone knows.
+#[cfg(feature = "simulate")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhoneQuirk {
+    /// The phone's number; none for all phones.
+    pub number: Option<u32>,
+    /// The quirk.
+    pub quirk: usbmux_phone::Quirk,
+}
+
+#[cfg(feature = "simulate")]
+impl FromStr for PhoneQuirk {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, name) = match text.split_once(':') {
+            Some((number, name)) => {
+                let number = number.parse().ok().filter(|number| *number > 0);
+                (Some(number.ok_or("write N:NAME with a phone's number from 1")?), name)
+            }
+            None => (None, text),
+        };
+        match name.parse::<usbmux_phone::Quirk>() {
+            Ok(quirk) => Ok(Self { number, quirk }),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed.ok_or_else(|| "write a number of seconds, such as 30 or 0.5".to_owned())
+}
+
+/// Says what is wrong with a command line in one line; none if it only asked for help or the
+/// version.
+pub fn complaint(error: &clap::Error) -> Option<String> {
+    if !error.use_stderr() {
+        return None;
+    }
+    let text = error.render().to_string();
+    // Clap tells what is wrong in its first paragraph, and how to use the program below.
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+    Some(format!("{line}; see umuxd --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        Options::try_parse_from(line.split_whitespace())
+    }
+
+    fn refused(line: &str) -> String {
+        complaint(&parse(line).unwrap_err()).unwrap()
+    }
+
+    #[test]
+    fn nothing_asked_gives_the_defaults() {
+        let options = parse("umuxd").unwrap();
+        assert_eq!(options.socket, None);
+        assert_eq!(options.socket_mode, SocketMode(0o666));
+        assert_eq!(options.linger, Duration::from_secs(30));
+        assert_eq!(options.pidfile, PidFilePath(None));
+        assert_eq!(options.verbose, 0);
+    }
+
+    #[test]
+    fn options_of_the_reference_daemon_are_understood() {
+        let options = parse("umuxd -f -v -v -p -S /run/x -C /c -P /p -l /l").unwrap();
+        assert_eq!(options.verbose, 2);
+        assert_eq!(options.socket, Some(Address::Unix("/run/x".into())));
+        assert_eq!(options.config_dir, Some("/c".into()));
+        assert_eq!(options.pidfile, PidFilePath(Some("/p".into())));
+        assert_eq!(options.logfile, Some("/l".into()));
+        assert_eq!(parse("umuxd -P NONE").unwrap().pidfile, PidFilePath(None));
+    }
+
+    #[test]
+    fn options_that_do_not_work_yet_are_unknown() {
+        for option in ["-U", "-n", "-z", "-u", "-s", "-x", "-X", "--trace"] {
+            assert!(refused(&format!("umuxd {option} x")).contains("unexpected argument"));
+        }
+    }
+
+    #[test]
+    fn socket_mode_is_octal_permission_bits() {
+        assert_eq!(parse("umuxd --socket-mode 660").unwrap().socket_mode, SocketMode(0o660));
+        assert_eq!(parse("umuxd --socket-mode 0777").unwrap().socket_mode, SocketMode(0o777));
+        for wrong in ["1777", "8", "rw", "-1", "+7", ""] {
+            parse(&format!("umuxd --socket-mode={wrong}")).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn complaints_are_one_line_that_says_where_to_look() {
+        for line in ["umuxd --nonsense", "umuxd --socket-mode x", "umuxd extra", "umuxd -S"] {
+            let complaint = refused(line);
+            assert!(complaint.ends_with("; see umuxd --help"), "{complaint}");
+            assert!(!complaint.contains('\n') && !complaint.starts_with("error"), "{complaint}");
+        }
+        assert_eq!(complaint(&parse("umuxd --help").unwrap_err()), None);
+        assert_eq!(complaint(&parse("umuxd -V").unwrap_err()), None);
+    }
+
+    #[cfg(feature = "simulate")]
+    mod simulate {
+        use super::*;
+        use usbmux_phone::Quirk;
+
+        #[test]
+        fn number_of_phones_is_one_unless_given_and_within_its_limit() {
+            assert_eq!(parse("umuxd").unwrap().simulate, None);
+            assert_eq!(parse("umuxd --simulate").unwrap().simulate, Some(1));
+            assert_eq!(parse("umuxd --simulate=1").unwrap().simulate, Some(1));
+            assert_eq!(parse("umuxd --simulate=64").unwrap().simulate, Some(64));
+            for wrong in ["0", "65", "-1", "x", ""] {
+                parse(&format!("umuxd --simulate={wrong}")).unwrap_err();
+            }
+        }
+
+        #[test]
+        fn ports_and_quirks_belong_to_virtual_phones() {
+            let options = parse(
+                "umuxd --simulate=2 --phone-port 22=127.0.0.1:2222 --phone-port 80=[::1]:8080 \
+                 --phone-quirk v1 --phone-quirk 2:unplug=3",
+            )
+            .unwrap();
+            let port = |port, address: &str| PhonePort { port, address: address.parse().unwrap() };
+            assert_eq!(options.phone_port, [port(22, "127.0.0.1:2222"), port(80, "[::1]:8080")]);
+            let unplug = Quirk::Unplug { after: Duration::from_secs(3) };
+            assert_eq!(
+                options.phone_quirk,
+                [
+                    PhoneQuirk { number: None, quirk: Quirk::V1 },
+                    PhoneQuirk { number: Some(2), quirk: unplug },
+                ]
+            );
+            refused("umuxd --phone-port 22=127.0.0.1:2222");
+            refused("umuxd --phone-quirk v1");
+        }
+
+        #[test]
+        fn wrong_ports_and_quirks_are_refused() {
+            for wrong in ["22", "22=", "0=127.0.0.1:22", "65536=127.0.0.1:22", "22=localhost"] {
+                refused(&format!("umuxd --simulate --phone-port {wrong}"));
+            }
+            for wrong in ["none", ":v1", "0:v1", "x:v1", "1:"] {
+                refused(&format!("umuxd --simulate --phone-quirk {wrong}"));
+            }
+        }
+    }
+}
