@@ -73,7 +73,7 @@ fn all(bytes: &[u8]) -> Vec<&'static str> {
             Piece::Trailing => "trailing bytes, dropped",
             Piece::Truncated => "cut short: the rest is gone for ever",
             Piece::Malformed(Malformed::Length) => "not a frame, transfer skipped",
-            other => panic!("nobody sent {other:?}"),
+            _ => "something that nobody sent",
         })
         .collect()
 }

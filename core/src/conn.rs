@@ -30,8 +30,8 @@ pub(crate) mod told {
     pub(crate) const CONNECTED: u8 = 2;
     pub(crate) const SENDABLE: u8 = 4;
     pub(crate) const FINISHED: u8 = 8;
-    pub(crate) const REFUSED: u8 = 16;
-    pub(crate) const CLOSED: u8 = 32;
+    /// Over: closed or refused, as [`Conn::why`](super::Conn::why) says.
+    pub(crate) const ENDED: u8 = 16;
 }
 
 /// Where a connection stands; RFC 793's names where it has one.
@@ -60,7 +60,8 @@ pub(crate) enum State {
 pub(crate) enum TimerKind {
     #[default]
     None,
-    Ack,
+    /// Acknowledgements, and room in the peer's window, that can wait a little.
+    Short,
     Syn,
     Drain,
     Quarantine,
@@ -68,7 +69,7 @@ pub(crate) enum TimerKind {
 
 impl TimerKind {
     /// The timers of connections that are in use.
-    pub(crate) const ALL: [TimerKind; 3] = [TimerKind::Ack, TimerKind::Syn, TimerKind::Drain];
+    pub(crate) const ALL: [TimerKind; 3] = [TimerKind::Short, TimerKind::Syn, TimerKind::Drain];
 }
 
 /// What becomes of a segment's payload.
@@ -113,9 +114,8 @@ pub(crate) struct Conn {
     pub(crate) bad_flags: u8,
     /// Data frames since the last acknowledgement; saturates.
     frames: u8,
-    /// `sendable()` said 0 and owes an event.
-    armed: bool,
-    /// Something new waits for the acknowledgement timer.
+    wish: Wish,
+    /// Something new waits for the short timer to be acknowledged.
     ack_waits: bool,
     /// The window announced last, in 256-byte units.
     announced_units: u16,
@@ -133,6 +133,18 @@ pub(crate) struct Conn {
     window: u32,
     /// The acknowledgement announced last.
     announced_ack: SeqNumber,
+}
+
+/// Whether the application is owed [`told::SENDABLE`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+enum Wish {
+    #[default]
+    None,
+    /// `sendable()` said 0.
+    Room,
+    /// There is room, not worth an event at once: the short timer decides.
+    RoomWaits,
 }
 
 /// Why a connection ended, kept until it was told.
@@ -159,7 +171,7 @@ impl Conn {
         reset: ResetReason::None,
         bad_flags: 0,
         frames: 0,
-        armed: false,
+        wish: Wish::None,
         ack_waits: false,
         announced_units: 0,
         snd_nxt: SeqNumber(0),
@@ -289,11 +301,19 @@ impl Conn {
         }
         if self.state == State::Draining && self.unacknowledged() == 0 {
             self.finish(CloseReason::Drained);
-        } else if self.armed && self.worth_waking() {
-            self.armed = false;
-            self.events |= told::SENDABLE;
+        } else if self.wish != Wish::None && self.room() > 0 {
+            if self.worth_waking() {
+                self.tell_room();
+            } else {
+                self.wish = Wish::RoomWaits;
+            }
         }
         true
+    }
+
+    fn tell_room(&mut self) {
+        self.wish = Wish::None;
+        self.events |= told::SENDABLE;
     }
 
     /// Decides about `len` bytes of payload that begin at `seq`.
@@ -462,15 +482,16 @@ impl Conn {
 
     /// The application found no room and wants to be told.
     pub(crate) fn arm(&mut self) {
-        self.armed = self.state == State::Established;
+        if self.state == State::Established {
+            self.wish = Wish::Room;
+        }
         self.events &= !told::SENDABLE;
     }
 
-    /// Whether the room is worth an event: half a window, or all that there will be (RFC 813's cure
-    /// for silly windows).
+    /// Whether the room is worth an event now: half a window, or all that there will be. Less waits for
+    /// the short timer (RFC 1122 §4.2.3.4: the cure for silly windows, and its override).
     fn worth_waking(&self) -> bool {
-        let room = self.room();
-        room > 0 && (self.unacknowledged() == 0 || room >= self.snd_wnd / 2)
+        self.unacknowledged() == 0 || self.room() >= self.snd_wnd / 2
     }
 
     /// `bytes` of sequence space were numbered.
@@ -485,7 +506,6 @@ impl Conn {
         match self.state {
             State::Established => {
                 self.state = State::Draining;
-                self.armed = false;
                 self.events &= !(told::SENDABLE | told::FINISHED);
                 self.held = 0;
                 if self.unacknowledged() == 0 {
@@ -505,16 +525,20 @@ impl Conn {
         self.state = State::Closed;
         self.events = 0;
         self.due = if silent { 0 } else { due::RST };
-        self.armed = false;
-        self.ack_waits = false;
+        self.farewell();
+    }
+
+    /// In device role an ordinary end says so before its RST.
+    fn farewell(&mut self) {
+        if self.reset == ResetReason::Closed && self.due & due::RST != 0 {
+            self.due |= due::CONTROL;
+        }
     }
 
     /// Ends a drained connection with the RST that is its only end, and in device role with its texts.
     fn finish(&mut self, why: CloseReason) {
         self.reset_with(Ending::Closed(why));
-        if self.reset == ResetReason::Closed {
-            self.due |= due::CONTROL;
-        }
+        self.farewell();
     }
 
     /// The peer misbehaved: this connection ends, and no other.
@@ -533,14 +557,9 @@ impl Conn {
         self.state = State::Closed;
         self.why = why;
         self.due = 0;
-        self.armed = false;
-        self.ack_waits = false;
         self.events &= told::CONNECTED;
         if !unheard {
-            self.events |= match why {
-                Ending::Closed(_) => told::CLOSED,
-                Ending::Refused(_) => told::REFUSED,
-            };
+            self.events |= told::ENDED;
         }
     }
 
@@ -551,7 +570,9 @@ impl Conn {
         match self.state {
             State::SynSent | State::SynReceived => TimerKind::Syn,
             State::Draining => TimerKind::Drain,
-            State::Established if self.ack_waits => TimerKind::Ack,
+            State::Established if self.ack_waits || self.wish == Wish::RoomWaits => {
+                TimerKind::Short
+            }
             _ => TimerKind::None,
         }
     }
@@ -559,9 +580,13 @@ impl Conn {
     /// The wait is over.
     pub(crate) fn expired(&mut self, kind: TimerKind, stats: &mut Stats) {
         match kind {
-            TimerKind::Ack => {
-                self.ack_waits = false;
-                self.due |= due::ACK;
+            TimerKind::Short => {
+                if core::mem::take(&mut self.ack_waits) {
+                    self.due |= due::ACK;
+                }
+                if self.wish == Wish::RoomWaits {
+                    self.tell_room();
+                }
             }
             TimerKind::Syn if self.state == State::SynSent => {
                 let silent = self.due & due::SYN != 0;

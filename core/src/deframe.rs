@@ -178,8 +178,10 @@ impl Deframer {
                 State::Skip => transfer.bytes = &[],
                 State::Body { left } => return Some(self.body(left, transfer)),
                 State::Header => {
-                    if let Some(piece) = self.gather(transfer) {
-                        return Some(piece);
+                    let piece = if self.header.is_empty() { self.whole(transfer) } else { None };
+                    let piece = piece.or_else(|| self.gather(transfer));
+                    if piece.is_some() {
+                        return piece;
                     }
                 }
             }
@@ -209,6 +211,18 @@ impl Deframer {
         piece
     }
 
+    /// Takes headers that lie whole in the transfer, as they do almost always, without copying them.
+    fn whole(&mut self, transfer: &mut Transfer<'_>) -> Option<Piece<'static>> {
+        let head = Head::of(transfer.bytes, self.form).ok()?;
+        let (headers, rest) = transfer.bytes.split_at_checked(head.needed)?;
+        // Not all is known: `needed` is what the decision takes.
+        if head.mux == 0 {
+            return None;
+        }
+        transfer.bytes = rest;
+        Some(self.complete(&head, head.piece(headers)))
+    }
+
     /// Collects header bytes until the header is whole, wrong, or the input is used up.
     fn gather(&mut self, transfer: &mut Transfer<'_>) -> Option<Piece<'static>> {
         loop {
@@ -218,7 +232,8 @@ impl Deframer {
             };
             let missing = head.needed.saturating_sub(self.header.len());
             if missing == 0 {
-                return Some(self.complete(head));
+                let piece = head.piece(&self.header);
+                return Some(self.complete(&head, piece));
             }
             let bytes = transfer.take(missing);
             // Cannot overflow: no header needs more than LONGEST_HEADER.
@@ -235,11 +250,9 @@ impl Deframer {
         if self.first { Piece::Malformed(why) } else { Piece::Trailing }
     }
 
-    /// Turns the collected header into its piece and expects its body.
-    fn complete(&mut self, head: Head) -> Piece<'static> {
-        let Some(piece) = head.piece(&self.header) else {
-            return self.reject(Malformed::DataOffset);
-        };
+    /// Expects the body behind whole headers. They are none if the pseudo-TCP header has options.
+    fn complete(&mut self, head: &Head, piece: Option<Piece<'static>>) -> Piece<'static> {
+        let Some(piece) = piece else { return self.reject(Malformed::DataOffset) };
         self.header.clear();
         self.state = match head.body {
             0 => State::Header,

@@ -302,6 +302,34 @@ fn slow_reader_stops_only_its_own_stream() {
 }
 
 #[test]
+fn a_little_room_is_told_after_a_moment() {
+    let mut pair = Pair::up();
+    let (here, there) = pair.open_with(7, 131_072, 8192);
+    pair.phone.hoards = true;
+    let data = pattern(20_000);
+    assert_eq!(send(&mut pair.host, pair.now, here, &data), 8192);
+    pair.pass(Duration::from_secs(1));
+    assert_eq!(send(&mut pair.host, pair.now, here, &data), 0);
+    // The phone's program reads a quarter of the window, and waits for more.
+    pair.phone.mux.set_held(pair.now, there, 6144).unwrap();
+    pair.settle();
+    assert!(pair.host.events.is_empty(), "not worth an event at once");
+    pair.pass(Duration::from_millis(2));
+    assert_eq!(pair.host.events.pop_front(), Some(Event::Sendable { conn: here }));
+    assert_eq!(send(&mut pair.host, pair.now, here, &data), 2048);
+}
+
+#[test]
+fn phone_says_goodbye_when_it_aborts_in_the_ordinary_way() {
+    let mut pair = Pair::up();
+    let (here, there) = pair.open(7);
+    pair.phone.mux.abort_because(pair.now, there, ResetReason::Closed);
+    pair.settle();
+    assert_eq!(pair.host.said, [b"socketIsClosed sock_receive returned errno 54"]);
+    assert_eq!(pair.host.seen[here.slot()].text, b"sessionUpcall connection closed");
+}
+
+#[test]
 fn refused_port_says_so_with_its_text() {
     let mut pair = Pair::up();
     let here = pair.host.mux.connect(pair.now, 1, 4096).unwrap();

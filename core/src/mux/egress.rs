@@ -14,11 +14,14 @@ use crate::wire::{
 };
 
 /// Longest frame that [`poll_transmit`](super::Mux::poll_transmit) makes, in bytes: headers and the text
-/// of a reset.
+/// of a reset. In host role no frame has more than 36: one packet at any speed.
 pub const CONTROL_FRAME: usize = 128;
 
 /// Room for the longest pair of headers.
 const HEADERS: usize = wire::HEADER_V2 + wire::TCP_HEADER;
+
+/// Room for the longest text of the engine's own, which has 54 bytes.
+const RESET_TEXT: usize = 64;
 
 /// Smallest usable [`Config::max_frame`](super::Config::max_frame).
 const LEAST_MAX_FRAME: u16 = 128;
@@ -103,12 +106,13 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     // ---- payload
 
     /// Bytes of payload that one frame may carry now: bounded by the peer's window, the largest frame,
-    /// and the rule about zero-length packets. 0 for a stale handle, a connection that is not open, or
-    /// no room; for an open one it arms [`Event::Sendable`](super::Event::Sendable).
+    /// and the rule about zero-length packets. 0 for a stale handle, a connection that is not open yet or
+    /// any more, or no room.
+    ///
+    /// Where an open connection has no room, [`Event::Sendable`](super::Event::Sendable) is owed: at once
+    /// when half the window is free, after the acknowledgement delay when less is. Asking before it comes
+    /// is allowed, but makes small frames.
     pub fn sendable(&mut self, conn: ConnId) -> usize {
-        if !self.link.carries() {
-            return 0;
-        }
         let most = self.max_payload();
         let Some(slot) = self.table.live(conn) else { return 0 };
         let room = slot.conn.room().min(most);
@@ -150,13 +154,16 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         if frame.len().saturating_sub(self.headroom()) < len {
             return Err(SendError::ShortBuffer);
         }
-        let header = self.send(now, conn, len)?;
-        Writer::new(frame).put(header.header());
-        Ok(Sent { taken: header.taken, needs_zlp: header.needs_zlp })
+        self.number_payload(now, conn, len, &mut Writer::new(frame))
     }
 
     /// The same for a target that streams: numbers the frame and returns its header, behind which
     /// exactly `taken` bytes must follow in the same transfer.
+    ///
+    /// Until they are out, nothing else may go to USB: neither a frame of
+    /// [`poll_transmit`](Mux::poll_transmit) nor another `send`. They must follow even if the connection or
+    /// the session ends meanwhile; any bytes will do then, for nobody reads them. Only
+    /// [`detach`](Mux::detach) frees from it.
     ///
     /// # Errors
     /// [`SendError`]; nothing was numbered.
@@ -166,12 +173,22 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         conn: ConnId,
         len: usize,
     ) -> Result<SentHeader, SendError> {
-        if !self.link.carries() {
-            return Err(SendError::Gone);
-        }
+        let mut bytes = [0; HEADERS];
+        let mut writer = Writer::new(&mut bytes);
+        let Sent { taken, needs_zlp } = self.number_payload(now, conn, len, &mut writer)?;
+        let len = writer.written as u8;
+        Ok(SentHeader { bytes, len, taken, needs_zlp })
+    }
+
+    fn number_payload(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        len: usize,
+        writer: &mut Writer<'_>,
+    ) -> Result<Sent, SendError> {
         let most = self.max_payload();
-        let total = self.headroom().saturating_add(len);
-        let full = self.fills_packets(total);
+        let full = self.fills_packets(self.headroom().saturating_add(len));
         let trim = full && self.config.zlp == Zlp::Trim;
         let slot = self.table.live(conn).ok_or(SendError::Gone)?;
         if slot.conn.state != State::Established {
@@ -183,13 +200,10 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         // At least one byte is left: no headers alone are a multiple of a packet size.
         let taken = len.saturating_sub(trim.into());
         let tcp = self.segment_header(conn.index, Flags::ACK, taken as u32);
-        let mut bytes = [0; HEADERS];
-        let mut writer = Writer::new(&mut bytes);
-        self.put_headers(now, &mut writer, Protocol::TCP, Some(&tcp), taken);
-        let len = writer.written as u8;
+        self.put_headers(now, writer, Protocol::TCP, Some(&tcp), taken);
         self.table.settle(now, conn.index, &self.config);
         trace!("sending {} bytes for {:?}", taken, conn);
-        Ok(SentHeader { bytes, len, taken, needs_zlp: full && !trim })
+        Ok(Sent { taken, needs_zlp: full && !trim })
     }
 
     /// The header of a connection's next segment; the state counts it as sent.
@@ -267,9 +281,8 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// A frame that belongs to no open connection.
     fn link_frame(&mut self, now: Instant, writer: &mut Writer<'_>) -> bool {
         match self.link.state() {
-            LinkState::Down | LinkState::Failed => return false,
             LinkState::Greeting if self.stale_reset(writer) => return true,
-            LinkState::Greeting | LinkState::Up { .. } | LinkState::Dead { .. } => {}
+            _ => {}
         }
         if self.link.due & link_due::VERSION != 0 {
             self.version_frame(now, writer);
@@ -297,7 +310,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     fn duplicate_frame(&mut self, now: Instant, writer: &mut Writer<'_>) {
         let (expected, received) = self.link.duplicate;
         self.link.due &= !link_due::DUPLICATE;
-        let mut text = [0; 64];
+        let mut text = [0; RESET_TEXT];
         let mut text_writer = Writer::new(&mut text);
         text_writer.put(control::DUPLICATE_PACKET);
         text_writer.put(b". Expected ");
@@ -354,10 +367,8 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         true
     }
 
+    /// A frame of a connection. While no version is agreed none has anything due.
     fn connection_frame(&mut self, now: Instant, writer: &mut Writer<'_>) -> bool {
-        if !self.link.carries() {
-            return false;
-        }
         // Bounded: each turn takes an entry out of the list.
         while let Some(index) = self.table.pop_ready() {
             let made = self.frame_for(now, index, writer);
@@ -379,8 +390,12 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
             self.put_control(now, writer, ControlKind::ERROR, control::SOCKET_CLOSED);
             return true;
         } else if conn.due & due::RST != 0 {
-            let text = reset_text(conn);
-            self.put_reset(now, index, writer, &text);
+            conn.due = 0;
+            let mut text = [0; RESET_TEXT];
+            let mut text_writer = Writer::new(&mut text);
+            reset_text(conn, &mut text_writer);
+            let len = text_writer.written;
+            self.put_reset(now, index, writer, text.get(..len).unwrap_or(&[]));
             return true;
         } else if conn.due & due::SYN != 0 {
             conn.due &= !due::SYN;
@@ -403,13 +418,10 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         true
     }
 
-    fn put_reset(&mut self, now: Instant, index: u16, writer: &mut Writer<'_>, text: &Text) {
-        let text = if self.role() == Role::Device { text.as_slice() } else { &[] };
+    fn put_reset(&mut self, now: Instant, index: u16, writer: &mut Writer<'_>, text: &[u8]) {
+        let text = if self.role() == Role::Device { text } else { &[] };
         let text = self.fitting(text, self.headroom());
         let tcp = self.segment_header(index, Flags::RST, 0);
-        if let Some(slot) = self.table.slot(index) {
-            slot.conn.due = 0;
-        }
         self.put_headers(now, writer, Protocol::TCP, Some(&tcp), text.len());
         writer.put(text);
     }
@@ -421,13 +433,9 @@ impl Stray {
     }
 }
 
-type Text = heapless::Vec<u8, 64, u8>;
-
 /// What an RST of a phone's says. The first two are seen on real phones; the others are ours.
-fn reset_text(conn: &Conn) -> Text {
-    let mut text = Text::new();
-    // Cannot overflow: the longest text has 54 bytes.
-    let _ = text.extend_from_slice(match conn.reset {
+fn reset_text(conn: &Conn, text: &mut Writer<'_>) {
+    text.put(match conn.reset {
         ResetReason::None => b"",
         ResetReason::Closed => control::ORDINARY_CLOSE,
         ResetReason::BadFlags => b"handleMuxTCPInput th.th_flags = 0x",
@@ -438,21 +446,21 @@ fn reset_text(conn: &Conn) -> Text {
     });
     if conn.reset == ResetReason::BadFlags {
         let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' + value - 10 };
-        let flags = conn.bad_flags;
-        let _ = text.extend_from_slice(&[digit(flags >> 4), digit(flags & 0x0f)]);
-        let _ = text.extend_from_slice(b", not TH_ACK(0x10)");
+        text.put(&[digit(conn.bad_flags >> 4), digit(conn.bad_flags & 0x0f)]);
+        text.put(b", not TH_ACK(0x10)");
     }
-    text
 }
 
 fn put_decimal(writer: &mut Writer<'_>, number: u16) {
-    let mut digits: heapless::Vec<u8, 5, u8> = heapless::Vec::new();
-    let mut left = number;
-    // Bounded: 16 bits have at most five digits.
-    while digits.push(b'0' + (left % 10) as u8).is_ok() && left >= 10 {
+    let mut digits = [b' '; 5];
+    let (mut left, mut used) = (number, 0);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (left % 10) as u8;
         left /= 10;
+        used += 1;
+        if left == 0 {
+            break;
+        }
     }
-    while let Some(digit) = digits.pop() {
-        writer.put(&[digit]);
-    }
+    writer.put(digits.get(digits.len().saturating_sub(used)..).unwrap_or(&[]));
 }

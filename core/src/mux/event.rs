@@ -55,12 +55,12 @@ pub enum Event {
         /// Port that the host wants.
         port: u16,
     },
-    /// The connection is open.
+    /// The connection is open. Its first payload may have come before.
     Connected {
         /// The connection.
         conn: ConnId,
     },
-    /// There is room again after [`sendable`](super::Mux::sendable) said 0.
+    /// There is room worth sending, after [`sendable`](super::Mux::sendable) said 0.
     Sendable {
         /// The connection.
         conn: ConnId,
@@ -229,6 +229,53 @@ impl fmt::Display for SendError {
             SendError::Gone => "the connection is over",
             SendError::NoRoom => "the peer's window or the frame has no room for that",
             SendError::ShortBuffer => "the buffer is shorter than header and payload",
+        })
+    }
+}
+
+impl fmt::Display for LinkFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LinkFailure::Silent => f.write_str("the phone does not answer VERSION"),
+            LinkFailure::UnknownVersion(major) => {
+                write!(f, "the phone speaks version {major}, which is not known")
+            }
+        }
+    }
+}
+
+impl fmt::Display for DeathCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DeathCause::DuplicatePacket => "the phone found a duplicate packet",
+            DeathCause::StuckSequence => "the phone stopped accepting frames",
+        })
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::Reset => "reset by the peer",
+            CloseReason::Drained => "closed, all bytes acknowledged",
+            CloseReason::DrainTimeout => "closed, the peer did not acknowledge all bytes in time",
+            CloseReason::LinkLost => "unplugged",
+            CloseReason::SessionDead => "the session died",
+            CloseReason::Gap => "bytes of the peer's are missing",
+            CloseReason::Overrun => "the peer sent more than its window allowed",
+            CloseReason::BadAck => "the peer acknowledged what was never sent",
+            CloseReason::Truncated => "a frame of the peer's was cut short",
+            CloseReason::Protocol => "the peer broke the protocol",
+        })
+    }
+}
+
+impl fmt::Display for RefusedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RefusedBy::Reset => "nobody listens on that port of the phone",
+            RefusedBy::Timeout => "the phone did not answer in time",
+            RefusedBy::Protocol => "the phone's answer made no sense",
         })
     }
 }

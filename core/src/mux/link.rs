@@ -189,8 +189,8 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// A phone was plugged in, or its session is to begin anew: as host, VERSION is due; as device, it
     /// is waited for.
     ///
-    /// `max_packet` is the bulk OUT endpoint's wMaxPacketSize in bytes, from its descriptor. Connections
-    /// of an older session end with [`CloseReason::LinkLost`].
+    /// `max_packet` is the wMaxPacketSize of the bulk endpoint that we send on, in bytes, from its
+    /// descriptor: a power of two from 8 to 1024; anything else counts as 64. Connections of an older session end with [`CloseReason::LinkLost`].
     pub fn attach(&mut self, now: Instant, max_packet: u16) {
         self.restart(now, CloseReason::LinkLost);
         self.deframer = Deframer::new(Form::Greeting);

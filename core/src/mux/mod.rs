@@ -115,7 +115,8 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// Opens a connection to a port of the phone's (host role).
     ///
     /// `window` is how many bytes may arrive before the application consumes any: rounded down to
-    /// 256, at least 256, at most 16,776,960. Ends in [`Event::Connected`] or [`Event::Refused`], or in
+    /// 256, at least 256 (a smaller buffer cannot be used), at most 16,776,960. What the application keeps
+    /// for a connection is best made here: payload may arrive before `Connected` was polled. Ends in [`Event::Connected`] or [`Event::Refused`], or in
     /// [`Event::Closed`] if the link goes down.
     ///
     /// # Errors
@@ -161,7 +162,8 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
     /// it before any other call.
     ///
     /// # Errors
-    /// [`Gone`] if the handle is stale.
+    /// [`Gone`] if the handle is stale: never right behind a piece of data; elsewhere it means that
+    /// [`Event::Closed`] waits to be polled, and may be ignored.
     pub fn set_held(&mut self, now: Instant, conn: ConnId, bytes: u32) -> Result<(), Gone> {
         let rules = self.rules();
         self.table.live(conn).ok_or(Gone)?.conn.set_held(bytes, rules);
@@ -261,7 +263,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
             told::CONNECTED => Event::Connected { conn: id },
             told::SENDABLE => Event::Sendable { conn: id },
             told::FINISHED => Event::Finished { conn: id },
-            told::REFUSED | told::CLOSED => match slot.conn.why {
+            told::ENDED => match slot.conn.why {
                 Ending::Refused(reason) => Event::Refused { conn: id, reason },
                 Ending::Closed(reason) => Event::Closed { conn: id, reason },
             },

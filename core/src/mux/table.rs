@@ -88,7 +88,7 @@ pub(super) struct Table<S> {
     slots: S,
     ready: List,
     told: List,
-    ack_timers: List,
+    short_timers: List,
     syn_timers: List,
     drain_timers: List,
     free: List,
@@ -109,7 +109,7 @@ impl<S> Table<S> {
             slots,
             ready: List::EMPTY,
             told: List::EMPTY,
-            ack_timers: List::EMPTY,
+            short_timers: List::EMPTY,
             syn_timers: List::EMPTY,
             drain_timers: List::EMPTY,
             free: List::EMPTY,
@@ -337,7 +337,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Table<S> {
         }
         let wait = match wanted {
             TimerKind::None => return,
-            TimerKind::Ack => config.ack.delay_ms(),
+            TimerKind::Short => config.ack.delay_ms(),
             TimerKind::Syn => config.syn_timeout_ms,
             TimerKind::Drain => config.drain_timeout_ms,
             TimerKind::Quarantine => config.quarantine_ms,
@@ -401,7 +401,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Table<S> {
     fn timers(&mut self, kind: TimerKind) -> &mut List {
         match kind {
             TimerKind::None => &mut self.free,
-            TimerKind::Ack => &mut self.ack_timers,
+            TimerKind::Short => &mut self.short_timers,
             TimerKind::Syn => &mut self.syn_timers,
             TimerKind::Drain => &mut self.drain_timers,
             TimerKind::Quarantine => &mut self.resting,
@@ -446,7 +446,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Table<S> {
     /// When the next connection's wait is over; never, if none waits.
     pub(super) fn next_deadline(&self) -> Instant {
         let mut next = Instant::NEVER;
-        for list in [&self.ack_timers, &self.syn_timers, &self.drain_timers] {
+        for list in [&self.short_timers, &self.syn_timers, &self.drain_timers] {
             let head = usize::from(list.head).wrapping_sub(1);
             if let Some(slot) = self.slots.as_ref().get(head) {
                 next = next.min(slot.deadline);
