@@ -9,10 +9,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::time::Duration;
 
 use client_fake::{BUID, COUNT, ECHO, FLOOD, Fake, HALF, SILENT, UDID, flood};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+
+/// No test waits for longer: less than any limit of the program after which it would give up.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const SECOND: &str = "00008030-0000000000000002";
 
@@ -99,6 +103,13 @@ impl Drop for Running {
         _ = self.child.kill();
         _ = self.child.wait();
     }
+}
+
+/// A connection on which nobody waits for ever.
+fn open(local: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(local).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 fn forward(fake: &Fake, arguments: &str) -> Running {
@@ -444,7 +455,7 @@ fn forward_prints_each_pair_in_order_and_ends_cleanly_on_a_signal() {
         let mut forward = forward(&fake, "0:7 0:19");
         let (echo, chargen) = (forward.forwarding(7), forward.forwarding(19));
         assert!(echo.ip().is_loopback() && echo.port() != 0 && echo != chargen);
-        let _open = TcpStream::connect(echo).unwrap();
+        let _open = open(echo);
         forward.signal(signal);
         assert_eq!(forward.end(), (Some(0), String::new()));
         assert!(TcpStream::connect(echo).is_err());
@@ -473,7 +484,7 @@ fn forward_carries_many_connections_both_ways() {
     std::thread::scope(|scope| {
         for number in 0..20_u8 {
             scope.spawn(move || {
-                let mut stream = TcpStream::connect(echo).unwrap();
+                let mut stream = open(echo);
                 let sent = vec![number; 200_000];
                 let mut sender = stream.try_clone().unwrap();
                 let copy = sent.clone();
@@ -489,7 +500,7 @@ fn forward_carries_many_connections_both_ways() {
         }
         scope.spawn(move || {
             let mut received = Vec::new();
-            TcpStream::connect(chargen).unwrap().read_to_end(&mut received).unwrap();
+            open(chargen).read_to_end(&mut received).unwrap();
             assert!(received == flood());
         });
     });
@@ -499,7 +510,7 @@ fn forward_carries_many_connections_both_ways() {
 fn forward_half_closes_towards_the_phone() {
     let fake = Fake::one_phone();
     let mut forward = forward(&fake, &format!("0:{COUNT}"));
-    let mut stream = TcpStream::connect(forward.forwarding(COUNT)).unwrap();
+    let mut stream = open(forward.forwarding(COUNT));
     stream.write_all(&flood()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = String::new();
@@ -511,13 +522,17 @@ fn forward_half_closes_towards_the_phone() {
 fn forward_delivers_all_before_the_phones_end_although_the_client_goes_on_talking() {
     let fake = Fake::one_phone();
     let mut forward = forward(&fake, &format!("0:{FLOOD}"));
-    let mut stream = TcpStream::connect(forward.forwarding(FLOOD)).unwrap();
-    // Said to nobody: input that stays unread must not cost what is on its way here.
-    stream.write_all(b"is anybody there?").unwrap();
-    let mut received = vec![0; 1];
-    stream.read_exact(&mut received).unwrap();
-    stream.write_all(b"and now?").unwrap();
-    stream.read_to_end(&mut received).unwrap();
+    let mut stream = open(forward.forwarding(FLOOD));
+    let (mut received, mut piece) = (Vec::new(), [0; 1000]);
+    loop {
+        let read = stream.read(&mut piece).unwrap();
+        if read == 0 {
+            break;
+        }
+        received.extend_from_slice(piece.get(..read).unwrap());
+        // Long after the phone has ended. What nobody takes must not cost what is on its way here.
+        stream.write_all(b"?").unwrap();
+    }
     assert!(received == flood(), "{} bytes", received.len());
 }
 
@@ -525,7 +540,7 @@ fn forward_delivers_all_before_the_phones_end_although_the_client_goes_on_talkin
 fn forward_says_that_a_connection_was_broken_off_and_delivers_what_came_before() {
     let fake = Fake::one_phone();
     let mut forward = forward(&fake, &format!("0:{HALF}"));
-    let mut stream = TcpStream::connect(forward.forwarding(HALF)).unwrap();
+    let mut stream = open(forward.forwarding(HALF));
     stream.write_all(b"go on").unwrap();
     let mut said = String::new();
     stream.read_to_string(&mut said).unwrap();
@@ -540,8 +555,8 @@ fn a_refused_port_ends_only_its_own_connection() {
     let fake = Fake::one_phone();
     let mut forward = forward(&fake, &format!("0:4711 0:{ECHO}"));
     let (refused, echo) = (forward.forwarding(4711), forward.forwarding(ECHO));
-    let mut working = TcpStream::connect(echo).unwrap();
-    let mut closed = TcpStream::connect(refused).unwrap();
+    let mut working = open(echo);
+    let mut closed = open(refused);
     let from = closed.local_addr().unwrap();
     assert_eq!(closed.read(&mut [0]).unwrap(), 0);
     let line = forward.error_line();
@@ -562,14 +577,14 @@ fn forward_waits_for_its_phone_to_come_back_under_another_number() {
         stream.write_all(b"x").unwrap();
         stream.read_exact(&mut [0]).unwrap();
     };
-    talk(&mut TcpStream::connect(echo).unwrap());
+    talk(&mut open(echo));
     fake.wait_for_listener();
     fake.unplug(1);
     let line = forward.error_line();
     assert_eq!(line, format!("umux: phone {UDID} was unplugged; waiting for it\n"));
     // Another phone is not taken for it.
     fake.plug(2, SECOND);
-    let mut waiting = TcpStream::connect(echo).unwrap();
+    let mut waiting = open(echo);
     fake.plug(3, UDID);
     assert_eq!(forward.error_line(), format!("umux: phone {UDID} is back\n"));
     talk(&mut waiting);
@@ -591,7 +606,7 @@ fn forward_outlives_its_daemon() {
     assert!(line.contains("waiting for it"), "{line}");
     fake.rise();
     assert_eq!(forward.error_line(), "umux: the daemon is back\n");
-    let mut stream = TcpStream::connect(echo).unwrap();
+    let mut stream = open(echo);
     stream.write_all(b"x").unwrap();
     stream.read_exact(&mut [0]).unwrap();
 }
