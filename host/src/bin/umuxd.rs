@@ -63,6 +63,10 @@ fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     if options.simulate.is_none() {
         return Ok(no_usb());
     }
+    if let Some(number) = simulating::missing_phone(&options) {
+        eprintln!("umuxd: there is no phone {number} to misbehave: say --simulate={number}");
+        return Ok(ExitCode::from(WRONG_USAGE));
+    }
     smol::block_on(simulating::serve(options))
 }
 
@@ -120,6 +124,13 @@ mod simulating {
             })
             .await;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Returns the number of a phone that has a quirk and will not be there.
+    pub(super) fn missing_phone(options: &Options) -> Option<u32> {
+        let phones = options.simulate.unwrap_or(0);
+        let mut numbers = options.phone_quirk.iter().filter_map(|quirk| quirk.number);
+        numbers.find(|number| *number > phones)
     }
 
     /// Pair records of virtual phones stay out of the system's folder.

@@ -192,6 +192,9 @@ impl Link {
             if self.gone.get() {
                 return Err(ConnectFailure::NoDevice);
             }
+            if self.stopping.get() {
+                return Err(ConnectFailure::Refused);
+            }
             match retry_at {
                 Some(at) => drop(Timer::at(self.clock_at(at)).await),
                 None => self.changed().await,
