@@ -11,7 +11,8 @@ const BUFFER: usize = 512;
 pub trait Slots: AsRef<[Slot]> + AsMut<[Slot]> {}
 impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Slots for S {}
 
-fn now() -> Instant {
+/// Any time.
+pub fn now() -> Instant {
     Instant::from_micros(any(0))
 }
 

@@ -17,6 +17,7 @@
 pub mod engine;
 pub mod session;
 pub mod sizes;
+pub mod sockets;
 
 use core::hint::black_box;
 

@@ -4,7 +4,7 @@
 
 use usbmux_core::{Role, Slot};
 use usbmux_metal::engine::{self, Slots};
-use usbmux_metal::{any, session, sink, sizes};
+use usbmux_metal::{any, session, sink, sizes, sockets};
 
 // Where the linker starts. An entry must have its plain name; that alone makes it `unsafe`.
 #[allow(unsafe_code)]
@@ -15,6 +15,7 @@ extern "C" fn _start() -> ! {
         // Slots in an array, as a firmware holds them, and as a slice of any length.
         drive([Slot::EMPTY; 4]);
         drive(any(slots.as_mut_slice()));
+        sockets::all();
         session::all();
         sink((&sizes::SLOT, &sizes::MUX));
         #[cfg(feature = "planted-panic")]
