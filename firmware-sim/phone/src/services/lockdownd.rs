@@ -368,24 +368,50 @@ mod tests {
         assert_eq!(program.unread(), one.len() - 10);
     }
 
+    fn framed(body: &str) -> Vec<u8> {
+        [&(body.len() as u32).to_be_bytes(), body.as_bytes()].concat()
+    }
+
+    /// A request that would be answered but for a superfluous value.
+    fn with_value(value: &str) -> Vec<u8> {
+        let request = "<key>Request</key><string>QueryType</string>";
+        framed(&format!("<plist><dict>{request}<key>More</key>{value}</dict></plist>"))
+    }
+
     #[test]
     fn nonsense_ends_the_connection() {
-        let deep = format!("<plist>{}{}</plist>", "<array>".repeat(9000), "</array>".repeat(9000));
-        let many = format!("<plist><array>{}</array></plist>", "<true/>".repeat(600));
-        let framed = |body: &str| [&(body.len() as u32).to_be_bytes(), body.as_bytes()].concat();
+        let unread = format!("<plist>{}", "<array>".repeat(9000));
         for bytes in [
             vec![0, 1, 0, 1],
             vec![0xff; 4],
             vec![0; 4],
             framed("not a plist"),
             framed("<plist><string>x</string></plist>"),
-            framed(&deep[..60_000]),
-            framed(&deep[deep.len() - 60_000..]),
-            framed(&many),
+            framed(&unread),
         ] {
             let mut program = Lockdownd::new(Identity::new(1));
             program.deliver(&bytes);
             assert_eq!(run(&mut program, usize::MAX), (vec![], Next::Close));
+        }
+    }
+
+    #[test]
+    fn a_request_may_be_neither_deep_nor_large() {
+        // plist and dict are two levels; plist, dict, two keys, a string and an array six elements.
+        let nested = |levels: usize| {
+            with_value(&format!("{}{}", "<array>".repeat(levels), "</array>".repeat(levels)))
+        };
+        let many =
+            |count: usize| with_value(&format!("<array>{}</array>", "<true/>".repeat(count)));
+        for (bytes, next) in [
+            (nested(DEEPEST - 2), Next::Wait),
+            (nested(DEEPEST - 1), Next::Close),
+            (many(MOST_ELEMENTS - 6), Next::Wait),
+            (many(MOST_ELEMENTS - 5), Next::Close),
+        ] {
+            let mut program = Lockdownd::new(Identity::new(1));
+            program.deliver(&bytes);
+            assert_eq!(run(&mut program, usize::MAX).1, next);
         }
     }
 }

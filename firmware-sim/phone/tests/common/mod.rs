@@ -5,10 +5,12 @@
 
 use smol::LocalExecutor;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::time::Duration;
 use usbmux_phone::{Options, PhoneTask, Plug};
 
 pub const READ: usize = 65536;
+/// How long a test may take; all of them together take a fraction of a second.
+const LIMIT: Duration = Duration::from_secs(20);
 pub const VERSION_2: [u8; 20] = [0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
 pub const SYN: u8 = 0x02;
 pub const RST: u8 = 0x04;
@@ -21,26 +23,27 @@ pub fn options(quirks: &[&str]) -> Options {
     options
 }
 
-/// Runs a test against a phone; the executor is for tasks of the test's own.
+/// Runs a test against a phone.
 pub fn with_phone<F: AsyncFnOnce(Host)>(options: Options, test: F) {
-    with_phone_and_executor(options, async |host, _| test(host).await);
-}
-
-pub fn with_phone_and_executor<F>(options: Options, test: F)
-where
-    F: AsyncFnOnce(Host, Rc<LocalExecutor<'static>>),
-{
-    let executor = Rc::new(LocalExecutor::new());
+    let executor = LocalExecutor::new();
     let (plug, task) = Plug::new(options);
     executor.spawn(task).detach();
-    let host = Host::new(plug);
-    smol::block_on(executor.run(test(host, executor.clone())));
+    smol::block_on(executor.run(within_limit(test(Host::new(plug)))));
 }
 
 /// The same with the phone's task in the test's own hands.
 pub fn with_task<F: AsyncFnOnce(Host, PhoneTask)>(options: Options, test: F) {
     let (plug, task) = Plug::new(options);
-    smol::block_on(test(Host::new(plug), task));
+    smol::block_on(within_limit(test(Host::new(plug), task)));
+}
+
+/// A test that waits for what never comes fails instead of hanging.
+async fn within_limit<T>(test: impl Future<Output = T>) -> T {
+    let late = async {
+        smol::Timer::after(LIMIT).await;
+        panic!("nothing came of it for {LIMIT:?}");
+    };
+    smol::future::or(test, late).await
 }
 
 /// What a frame of the phone's says.
