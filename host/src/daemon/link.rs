@@ -55,7 +55,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
 pub(crate) struct Link {
     device_id: u32,
     /// Where the engine's time begins.
-    origin: Clock,
+    origin: Cell<Clock>,
     pool: Pool,
     linger: Duration,
     hangups: Hangups,
@@ -105,7 +105,7 @@ impl Link {
         let relays = std::iter::repeat_with(|| None).take(slots).collect();
         Rc::new(Self {
             device_id,
-            origin: Clock::now(),
+            origin: Cell::new(Clock::now()),
             pool: Pool::new(limits.connections, limits.window_bytes),
             linger: limits.linger,
             hangups,
@@ -144,12 +144,18 @@ impl Link {
 
     /// Returns the engine's time.
     pub(crate) fn now(&self) -> Instant {
-        Instant::from_micros(self.origin.elapsed().as_micros() as u64)
+        Instant::from_micros(self.origin.get().elapsed().as_micros() as u64)
+    }
+
+    /// Lets time pass at once.
+    #[cfg(test)]
+    fn skip(&self, time: Duration) {
+        self.origin.set(self.origin.get() - time);
     }
 
     /// Returns a moment of the engine's time on the timers' clock.
     pub(crate) fn clock_at(&self, at: Instant) -> Clock {
-        self.origin + Duration::from_micros(at.as_micros())
+        self.origin.get() + Duration::from_micros(at.as_micros())
     }
 
     /// Lets a connection do something with the engine, and the task act on what it did.
@@ -619,3 +625,6 @@ fn connection_event(shared: &mut Shared, now: Instant, event: Event) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

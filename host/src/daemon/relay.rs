@@ -218,6 +218,20 @@ impl Relay {
     }
 }
 
+/// What tests of a link do to its connections.
+#[cfg(test)]
+impl Relay {
+    /// Has the client's socket looked at, as if it had become readable.
+    pub(crate) fn pretend_readable(self: &Rc<Self>) {
+        self.state.borrow_mut().stand_in_line(self);
+    }
+
+    /// Returns how many bytes the client has not taken.
+    pub(crate) fn held(&self) -> u32 {
+        self.state.borrow().held()
+    }
+}
+
 /// The connection's own task.
 impl Relay {
     /// Drives the client's side; ready when the connection is over.

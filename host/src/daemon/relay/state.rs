@@ -21,9 +21,11 @@ use crate::daemon::pool::Lease;
 use crate::daemon::registry::ConnectFailure;
 use crate::stream::ClientStream;
 
-/// A client that takes a whole window within this time is a quick one, and may get a larger one:
-/// the usual window lasts that long at 13 MB/s.
-const QUICK: Duration = Duration::from_millis(10);
+/// A client is a quick one, and may get a larger window, when it takes so many whole windows in a
+/// row: one alone may just have filled the buffer of its socket.
+const QUICK_WINDOWS: usize = 2;
+/// The time it may take for them: 13 MB/s with the usual window.
+const QUICK: Duration = Duration::from_millis(20);
 
 /// How long a TCP client that goes on sending after the phone's end may take to see it. Closing
 /// such a socket sooner would throw away what it has not read yet.
@@ -272,7 +274,7 @@ impl State {
             return false;
         };
         self.run += taken;
-        if self.run < lease.window() as usize {
+        if self.run < QUICK_WINDOWS * lease.window() as usize {
             return false;
         }
         let quick = now - self.run_since <= QUICK;

@@ -1,0 +1,409 @@
+//! One link by hand: a pipe that does nothing by itself, a phone made of the engine alone, and
+//! time that passes when the test says so.
+#![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use futures_lite::future::poll_once;
+use smol::Async;
+
+use super::*;
+use crate::daemon::pool::USUAL_WINDOW;
+
+/// How often link and phone take turns before nothing more is expected to happen.
+const TURNS: usize = 64;
+
+#[derive(Default)]
+struct Bus {
+    out: VecDeque<Vec<u8>>,
+    out_done: VecDeque<Result<Vec<u8>, PipeError>>,
+    out_pending: usize,
+    input: VecDeque<Vec<u8>>,
+    resets: usize,
+    reset_fails: bool,
+    unplugged: bool,
+}
+
+struct TestPipe {
+    bus: Rc<RefCell<Bus>>,
+    looked_at: Vec<u8>,
+}
+
+impl Pipe for TestPipe {
+    fn max_packet_size(&self) -> u16 {
+        512
+    }
+
+    fn submit_out(&mut self, transfer: Vec<u8>) {
+        let mut bus = self.bus.borrow_mut();
+        bus.out_pending += 1;
+        bus.out.push_back(transfer);
+    }
+
+    fn out_pending(&self) -> usize {
+        self.bus.borrow().out_pending
+    }
+
+    fn poll_out(&mut self, _: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>> {
+        let mut bus = self.bus.borrow_mut();
+        match bus.out_done.pop_front() {
+            Some(done) => {
+                bus.out_pending -= 1;
+                Poll::Ready(done)
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_in(&mut self, _: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {
+        let mut bus = self.bus.borrow_mut();
+        if bus.unplugged {
+            return Poll::Ready(Err(PipeError::Unplugged));
+        }
+        match bus.input.pop_front() {
+            Some(transfer) => {
+                self.looked_at = transfer;
+                Poll::Ready(Ok(InTransfer { bytes: &self.looked_at, ended: true }))
+            }
+            None => Poll::Pending,
+        }
+    }
+
+    fn reset_port(&mut self) -> Result<(), PipeError> {
+        let mut bus = self.bus.borrow_mut();
+        bus.resets += 1;
+        if bus.reset_fails { Err(PipeError::Unplugged) } else { Ok(()) }
+    }
+}
+
+struct Bench {
+    link: Rc<Link>,
+    task: LinkTask,
+    bus: Rc<RefCell<Bus>>,
+    phone: Mux<Vec<Slot>>,
+    /// The phone's connections by its port, and what arrived on them.
+    arrived: HashMap<u16, (ConnId, Vec<u8>)>,
+    ups: usize,
+    end: Option<LinkEnd>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let link = Link::new(1, Limits::default(), Hangups::new().unwrap());
+        let bus = Rc::new(RefCell::new(Bus::default()));
+        let pipe = TestPipe { bus: Rc::clone(&bus), looked_at: Vec::new() };
+        let mut task = LinkTask::new(Rc::clone(&link), Box::new(pipe));
+        task.attach();
+        let mut phone = Mux::new(Role::Device, Config::PHONE, vec![Slot::EMPTY; 16]);
+        phone.attach(link.now(), 512);
+        Self { link, task, bus, phone, arrived: HashMap::new(), ups: 0, end: None }
+    }
+
+    fn up() -> Self {
+        let mut bench = Self::new();
+        bench.run();
+        assert_eq!(bench.ups, 1);
+        bench
+    }
+
+    /// Lets time pass for the link; nothing happens yet.
+    fn pass(&mut self, time: Duration) {
+        self.link.skip(time);
+    }
+
+    /// Lets the link do what it can.
+    fn link_turn(&mut self) {
+        let ups = &mut self.ups;
+        let mut cx = Context::from_waker(Waker::noop());
+        if self.end.is_none()
+            && let Poll::Ready(end) = self.task.poll(&mut cx, &mut || *ups += 1)
+        {
+            self.task.end();
+            self.end = Some(end);
+        }
+    }
+
+    /// Completes one OUT transfer and returns what it carried.
+    fn take_out(&mut self) -> Option<Vec<u8>> {
+        let mut bus = self.bus.borrow_mut();
+        let transfer = bus.out.pop_front()?;
+        bus.out_done.push_back(Ok(transfer.clone()));
+        Some(transfer)
+    }
+
+    /// Lets the phone take what was submitted and answer.
+    fn phone_turn(&mut self) {
+        let now = self.link.now();
+        while let Some(transfer) = self.take_out() {
+            let mut pieces = Transfer::new(&transfer);
+            while let Some(piece) = self.phone.receive(now, &mut pieces) {
+                if let Received::Data { conn, payload, .. } = piece {
+                    let mut arrived = self.arrived.values_mut();
+                    arrived.find(|(id, _)| *id == conn).unwrap().1.extend(payload);
+                }
+            }
+        }
+        self.phone.tick(now);
+        while let Some(event) = self.phone.poll_event(now) {
+            if let Event::Incoming { conn, port, .. } = event {
+                self.phone.accept(now, conn, USUAL_WINDOW).unwrap();
+                self.arrived.insert(port, (conn, Vec::new()));
+            }
+        }
+        let mut buffer = [0; CONTROL_FRAME];
+        while let Some(frame) = self.phone.poll_transmit(now, &mut buffer) {
+            self.bus.borrow_mut().input.push_back(buffer[..frame.len].to_vec());
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..TURNS {
+            self.link_turn();
+            self.phone_turn();
+        }
+    }
+
+    /// Opens a connection and returns it with the client's end of its socket.
+    fn open(&mut self, port: u16) -> (Rc<Relay>, UnixStream) {
+        let link = Rc::clone(&self.link);
+        let mut connect = Box::pin(link.connect(port));
+        assert!(smol::block_on(poll_once(&mut connect)).is_none());
+        self.run();
+        let relay = smol::block_on(poll_once(&mut connect)).unwrap().ok().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        relay.join(Async::new(ours).unwrap().into(), Vec::new());
+        (relay, theirs)
+    }
+
+    /// Has the phone send as much as it may on a port; returns how much that was.
+    fn send_all_it_may(&mut self, port: u16) -> usize {
+        let now = self.link.now();
+        let conn = self.arrived[&port].0;
+        let mut total = 0;
+        loop {
+            let length = self.phone.sendable(conn);
+            if length == 0 {
+                return total;
+            }
+            let headroom = self.phone.headroom();
+            let mut frame = vec![0x55; headroom + length];
+            let sent = self.phone.send_in_place(now, conn, &mut frame, length).unwrap();
+            frame.truncate(headroom + sent.taken);
+            self.bus.borrow_mut().input.push_back(frame);
+            total += sent.taken;
+        }
+    }
+}
+
+/// Polls a connection's own task.
+fn poll(relay: &Rc<Relay>) -> Poll<()> {
+    relay.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Reads what is in a client's socket.
+fn read_now(mut client: &UnixStream) -> usize {
+    let mut buffer = vec![0; 1 << 20];
+    let mut total = 0;
+    loop {
+        match client.read(&mut buffer) {
+            Ok(0) => return total,
+            Ok(length) => total += length,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return total,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// All tries of VERSION together, and a bit.
+const GREETING: Duration = Duration::from_millis(
+    Config::HOST.version_timeout_ms as u64 * Config::HOST.version_tries as u64 + 100,
+);
+
+impl Bench {
+    /// Lets the link greet a phone that is deaf, until it gives up.
+    fn greet_in_vain(&mut self) {
+        for _ in 0..Config::HOST.version_tries {
+            self.link_turn();
+            while self.take_out().is_some() {}
+            self.link_turn();
+            self.pass(GREETING / u32::from(Config::HOST.version_tries));
+        }
+        self.link_turn();
+    }
+}
+
+#[test]
+fn phone_that_never_answers_is_reset_once_and_then_given_up() {
+    let mut bench = Bench::new();
+    bench.greet_in_vain();
+    assert_eq!((bench.bus.borrow().resets, bench.end), (1, None));
+    bench.greet_in_vain();
+    assert_eq!((bench.bus.borrow().resets, bench.end), (1, Some(LinkEnd::NoAnswer)));
+    assert_eq!(bench.ups, 0);
+}
+
+#[test]
+fn phone_that_answers_after_the_reset_is_up() {
+    let mut bench = Bench::new();
+    bench.greet_in_vain();
+    bench.run();
+    assert_eq!((bench.ups, bench.end), (1, None));
+}
+
+#[test]
+fn every_success_earns_a_new_reset() {
+    let mut bench = Bench::up();
+    for resets in 1..4 {
+        bench.bus.borrow_mut().out_done.push_back(Err(PipeError::Fault));
+        bench.bus.borrow_mut().out_pending += 1;
+        bench.run();
+        assert_eq!((bench.bus.borrow().resets, bench.ups, bench.end), (resets, 1 + resets, None));
+    }
+    bench.bus.borrow_mut().out_done.push_back(Err(PipeError::Fault));
+    bench.bus.borrow_mut().out_pending += 1;
+    bench.greet_in_vain();
+    assert_eq!(bench.end, Some(LinkEnd::NoAnswer));
+}
+
+#[test]
+fn port_that_cannot_be_reset_ends_the_link() {
+    let mut bench = Bench::new();
+    bench.bus.borrow_mut().reset_fails = true;
+    bench.greet_in_vain();
+    assert_eq!(bench.end, Some(LinkEnd::NoAnswer));
+}
+
+#[test]
+fn failed_transfer_begins_the_session_anew() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(7);
+    client.write_all(b"lost").unwrap();
+    assert!(poll(&relay).is_pending());
+    relay.pretend_readable();
+    bench.link_turn();
+    let lost = bench.bus.borrow_mut().out.pop_front();
+    assert!(lost.is_some());
+    bench.bus.borrow_mut().out_done.push_back(Err(PipeError::Fault));
+    bench.run();
+    assert_eq!((bench.bus.borrow().resets, bench.ups, bench.end), (1, 2, None));
+    assert!(poll(&relay).is_ready());
+    let (_, _client) = bench.open(7);
+}
+
+#[test]
+fn unplug_ends_the_link_and_its_connections() {
+    let mut bench = Bench::up();
+    let (relay, client) = bench.open(7);
+    bench.bus.borrow_mut().unplugged = true;
+    bench.link_turn();
+    assert_eq!(bench.end, Some(LinkEnd::Unplugged));
+    assert!(poll(&relay).is_ready());
+    assert_eq!((&client).read(&mut [0; 8]).unwrap(), 0);
+    assert_eq!(bench.link.pool().open(), 0);
+}
+
+#[test]
+fn connect_waits_for_a_link_that_is_greeting_again() {
+    let mut bench = Bench::new();
+    let link = Rc::clone(&bench.link);
+    let mut connect = Box::pin(link.connect(7));
+    assert!(smol::block_on(poll_once(&mut connect)).is_none());
+    bench.run();
+    assert!(smol::block_on(poll_once(&mut connect)).is_none());
+    bench.run();
+    assert!(smol::block_on(poll_once(&mut connect)).unwrap().is_ok());
+}
+
+#[test]
+fn spill_stays_within_the_window() {
+    let mut bench = Bench::up();
+    let (relay, client) = bench.open(19);
+    let mut sent = 0;
+    for _ in 0..TURNS {
+        sent += bench.send_all_it_may(19);
+        bench.run();
+        assert!(poll(&relay).is_pending());
+    }
+    let taken = read_now(&client);
+    let held = sent - taken;
+    assert!(held > 0 && held <= USUAL_WINDOW as usize, "{held}");
+    // It comes as soon as there is room, and the phone may send again.
+    assert!(poll(&relay).is_pending());
+    smol::block_on(or(
+        poll_fn(|cx| {
+            let _ = relay.poll(cx);
+            if relay.held() == 0 { Poll::Ready(()) } else { Poll::Pending }
+        }),
+        async {
+            Timer::after(Duration::from_secs(10)).await;
+            panic!("the spill was not drained");
+        },
+    ));
+    assert_eq!(read_now(&client), held);
+    bench.run();
+    assert!(bench.send_all_it_may(19) > 0);
+}
+
+#[test]
+fn quick_reader_gets_a_larger_window_and_a_slow_one_does_not() {
+    let mut bench = Bench::up();
+    let (_slow, _client) = bench.open(18);
+    let usual = bench.link.pool().lent();
+    for _ in 0..8 {
+        bench.send_all_it_may(18);
+        bench.run();
+    }
+    assert_eq!(bench.link.pool().lent(), usual);
+    let (_quick, client) = bench.open(19);
+    for _ in 0..32 {
+        bench.send_all_it_may(19);
+        for _ in 0..4 {
+            bench.link_turn();
+            read_now(&client);
+        }
+        bench.run();
+    }
+    assert!(bench.link.pool().lent() > 2 * usual);
+}
+
+#[test]
+fn connections_send_by_turns_one_frame_each() {
+    let mut bench = Bench::up();
+    let pair = [bench.open(1), bench.open(2)];
+    for (relay, client) in &pair {
+        let mut client = client;
+        let _ = client.write(&[0; 200_000]);
+        relay.pretend_readable();
+    }
+    let mut ports = Vec::new();
+    for _ in 0..4 {
+        bench.link_turn();
+        let frame = bench.take_out().unwrap();
+        // Destination port: bytes 18 and 19 of a version 2 frame.
+        ports.push(u16::from_be_bytes([frame[18], frame[19]]));
+    }
+    assert_eq!(ports, [1, 2, 1, 2]);
+}
+
+#[test]
+fn data_in_flight_is_bounded() {
+    let mut bench = Bench::up();
+    let pair = [bench.open(9), bench.open(10)];
+    for (relay, client) in &pair {
+        let mut client = client;
+        let _ = client.write(&[0; 200_000]);
+        relay.pretend_readable();
+    }
+    for _ in 0..TURNS {
+        bench.link_turn();
+    }
+    assert_eq!(bench.bus.borrow().out.len(), DATA_IN_FLIGHT);
+    assert!(bench.take_out().is_some());
+    for _ in 0..TURNS {
+        bench.link_turn();
+    }
+    assert_eq!(bench.bus.borrow().out.len(), DATA_IN_FLIGHT);
+}
