@@ -9,7 +9,7 @@ use crate::socket::{Client, PATIENCE};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -56,7 +56,7 @@ impl Lines {
         let shared = lines.clone();
         thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                shared.0.0.lock().unwrap().push(line);
+                shared.lock().push(line);
                 shared.0.1.notify_all();
             }
         });
@@ -70,7 +70,7 @@ impl Lines {
     /// When none has come in time.
     #[must_use]
     pub fn wait_for(&self, text: &str) -> String {
-        let mut lines = self.0.0.lock().unwrap();
+        let mut lines = self.lock();
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(line) = lines.iter().find(|line| line.contains(text)) {
@@ -85,7 +85,12 @@ impl Lines {
     /// All lines so far.
     #[must_use]
     pub fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
+        self.lock().clone()
+    }
+
+    /// The lines, even where a test failed while it held them.
+    fn lock(&self) -> MutexGuard<'_, Vec<String>> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,6 +128,16 @@ impl Daemon {
         let daemon = Daemon::start_unlisted(phones, options, prepare);
         daemon.wait_for_phones(phones as usize);
         daemon
+    }
+
+    /// Starts a daemon that lists no phone: its only one never answers VERSION.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_without_phones(prepare: impl FnOnce(&Path)) -> Daemon {
+        Daemon::start_unlisted(1, &["--phone-quirk=silent-version"], prepare)
     }
 
     /// The same, without waiting for the phones.
