@@ -1,4 +1,117 @@
-//! The usbmux protocol as one engine that runs everywhere.
+//! The usbmux protocol as one engine that runs everywhere: `no_std`, without allocation, without
+//! `unsafe`, in both roles.
+//!
+//! An iPhone speaks usbmux over two USB bulk endpoints: frames, and in them a TCP that is not TCP (real
+//! headers, no retransmission, no FIN, the window always scaled by 8 bits). This crate turns the bytes of
+//! transfers into connections and back. It never reads a clock, a socket or a device: `now` is an
+//! argument, bytes come and go as slices.
+//!
+//! # Floors, lowest first
+//!
+//! | floor | what it is for |
+//! |---|---|
+//! | [`time`], [`seq`] | points in time, numbers that wrap |
+//! | [`wire`] | every header as a struct, parsed and emitted |
+//! | [`deframe`] | any slicing of the input becomes headers and slices of bodies |
+//! | `conn` | one connection: state, credit, every transition (private) |
+//! | [`mux`] | the engine: link, connections, frame numbers |
+//! | [`sockets`] | on top, for who wants `read` and `write`: byte rings of fixed size |
+//! | [`session`] | beside it: the socket protocol between clients and a daemon, without a codec |
+//!
+//! # The engine owns no payload
+//!
+//! The protocol never sends a byte twice, so there is no reason to keep one. What arrives is handed on
+//! as slices of the caller's own transfer; what is to be sent stands in the caller's transfer buffer,
+//! and the engine writes a header in front of it. How much may arrive is a matter of *credit*: a
+//! connection has a window, and the application says how many delivered bytes it still
+//! [holds](Mux::set_held).
+//!
+//! # The run loop
+//!
+//! Six steps, in whatever shape the platform likes: a super-loop, a task, a thread.
+//!
+//! ```
+//! use usbmux_core::{CONTROL_FRAME, Config, Event, Instant, Mux, Received, Role, Slot, Transfer};
+//! # use usbmux_core::Mux as M;
+//! # /// A cable with an echoing phone at its other end.
+//! # struct Usb { phone: M<[Slot; 4]>, inbox: Vec<Vec<u8>>, micros: u64 }
+//! # impl Usb {
+//! #     fn now(&mut self) -> Instant { self.micros += 100; Instant::from_micros(self.micros) }
+//! #     fn can_send(&self) -> bool { self.inbox.len() < 4 }
+//! #     fn read(&mut self) -> Option<Vec<u8>> { (!self.inbox.is_empty()).then(|| self.inbox.remove(0)) }
+//! #     fn write(&mut self, bytes: &[u8]) {
+//! #         let now = Instant::from_micros(self.micros);
+//! #         let mut transfer = Transfer::new(bytes);
+//! #         let mut echoes = vec![];
+//! #         while let Some(r) = self.phone.receive(now, &mut transfer) {
+//! #             if let Received::Data { conn, payload, .. } = r { echoes.push((conn, payload.to_vec())); }
+//! #         }
+//! #         while let Some(event) = self.phone.poll_event(now) {
+//! #             if let Event::Incoming { conn, .. } = event { self.phone.accept(now, conn, 4096).unwrap(); }
+//! #         }
+//! #         let mut buf = [0; CONTROL_FRAME];
+//! #         while let Some(f) = self.phone.poll_transmit(now, &mut buf) { self.inbox.push(buf[..f.len].to_vec()); }
+//! #         for (conn, payload) in echoes {
+//! #             let mut frame = vec![0; 36];
+//! #             frame.extend(&payload);
+//! #             let sent = self.phone.send_in_place(now, conn, &mut frame, payload.len()).unwrap();
+//! #             self.inbox.push(frame[..36 + sent.taken].to_vec());
+//! #         }
+//! #     }
+//! # }
+//! # let mut phone = Mux::new(Role::Device, Config::PHONE, [Slot::EMPTY; 4]);
+//! # phone.attach(Instant::ZERO, 512);
+//! # let mut usb = Usb { phone, inbox: vec![], micros: 0 };
+//! let mut mux = Mux::new(Role::Host, Config::HOST, [Slot::EMPTY; 4]);
+//! let mut answer = Vec::new();
+//! mux.attach(usb.now(), 512); // wMaxPacketSize, from the descriptor
+//! while answer != b"hello" {
+//!     let now = usb.now();
+//!     // 1. What USB delivered goes in, slices of it come out. (Bind first: a `while let` on a
+//!     //    RefCell's borrow would keep it for the whole body.)
+//!     while let Some(bytes) = usb.read() {
+//!         let mut transfer = Transfer::new(&bytes);
+//!         while let Some(received) = mux.receive(now, &mut transfer) {
+//!             if let Received::Data { payload, .. } = received {
+//!                 answer.extend_from_slice(payload); // consumed; else: mux.set_held(…)
+//!             }
+//!         }
+//!     }
+//!     // 2. What happened.
+//!     while let Some(event) = mux.poll_event(now) {
+//!         match event {
+//!             Event::LinkUp { .. } => {
+//!                 mux.connect(now, 7, 131_072).expect("a free slot");
+//!             }
+//!             Event::Connected { conn } => {
+//!                 // 3. Payload: behind the headroom, in the buffer that will go to USB.
+//!                 let headroom = mux.headroom();
+//!                 let mut frame = [0; 64];
+//!                 frame[headroom..headroom + 5].copy_from_slice(b"hello");
+//!                 if mux.sendable(conn) >= 5 {
+//!                     let sent = mux.send_in_place(now, conn, &mut frame, 5).expect("room");
+//!                     usb.write(&frame[..headroom + sent.taken]); // numbered: now, in this order
+//!                 }
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!     // 4. Frames of the engine's own, while USB takes them.
+//!     let mut buf = [0; CONTROL_FRAME];
+//!     while usb.can_send() {
+//!         let Some(frame) = mux.poll_transmit(now, &mut buf) else { break };
+//!         usb.write(&buf[..frame.len]);
+//!     }
+//!     // 5. Timers. 6. Sleep until USB, the application, or mux.next_tick().
+//!     mux.tick(now);
+//! }
+//! ```
+//!
+//! # Features
+//!
+//! `log`, `defmt`: log lines to either, both, or (by default) none; `defmt::Format` for all public
+//! types with the latter. `async`: embedded-io-async for [`sockets`].
+
 #![no_std]
 
 #[macro_use]
@@ -9,6 +122,7 @@ pub mod deframe;
 pub mod mux;
 pub mod seq;
 pub mod session;
+pub mod sockets;
 pub mod time;
 pub mod wire;
 

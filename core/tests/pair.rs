@@ -508,6 +508,26 @@ fn a_lost_frame_kills_the_session_and_the_host_revives_it() {
 }
 
 #[test]
+fn frames_of_the_old_session_do_not_harm_the_new_one() {
+    let mut pair = Pair::up();
+    let (_, there) = pair.open(7);
+    // The phone's frames are on their way when the host crashes and a new one attaches.
+    for _ in 0..6 {
+        send(&mut pair.phone, pair.now, there, b"for a host that is gone");
+    }
+    pair.host.mux = Mux::new(Role::Host, Config::HOST, vec![Slot::EMPTY; 8]);
+    pair.host.mux.attach(pair.now, 512);
+    pair.phone.events.clear();
+    pair.settle();
+    assert_eq!(pair.host.events, [Event::LinkUp { version: 2 }]);
+    assert_eq!(pair.host.mux.stats().stale, 6);
+    assert_eq!(pair.phone.mux.stats().dead_sessions, 0);
+    pair.host.events.clear();
+    pair.phone.events.clear();
+    pair.open(7);
+}
+
+#[test]
 fn explicit_zero_length_packets_follow_full_frames() {
     let config = Config { zlp: Zlp::Explicit, ..Config::HOST };
     let mut pair = Pair::new(config, Config::PHONE);

@@ -351,8 +351,12 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         }
     }
 
-    /// An RST in the session of a host before us, numbered as the phone expects it.
+    /// An RST in the session of a host before us, numbered as the phone expects it: only once a VERSION
+    /// went unanswered, and right before the next. To a phone that heeds VERSION its number is wrong.
     fn stale_reset(&mut self, writer: &mut Writer<'_>) -> bool {
+        if !self.link.repeats_version() {
+            return false;
+        }
         let Some(tx_seq) = self.link.stale_tx else { return false };
         let Some(stray) = self.strays.pop() else { return false };
         self.link.stale_tx = Some(tx_seq.wrapping_add(1));

@@ -157,6 +157,11 @@ impl Link {
         (tx_seq, self.rx_seq)
     }
 
+    /// Whether VERSION is due because the one before was not answered.
+    pub(super) const fn repeats_version(&self) -> bool {
+        self.tries > 1 && self.due & due::VERSION != 0
+    }
+
     /// VERSION went out.
     pub(super) fn version_sent(&mut self, now: Instant, role: Role, timeout_ms: u32) {
         self.due &= !due::VERSION;
