@@ -56,22 +56,28 @@ impl ClientStream {
         })
     }
 
-    /// Reads at most `limit` bytes to the end of `into`, without waiting and without growing it.
+    /// Reads at most `limit` bytes behind the first `kept` of `into`, without waiting and without
+    /// growing it; what stood behind them is lost.
     ///
-    /// When `limit` is all that `into` has room for, the bytes go straight into its spare
-    /// capacity; otherwise the room is zeroed first, because a vector cannot be lengthened over
-    /// unwritten memory in safe code.
+    /// When `limit` is all there is room for, the bytes go straight into spare capacity. Otherwise
+    /// they go over what the vector holds, and only what it lacks is zeroed first: a vector cannot
+    /// be lengthened over unwritten memory in safe code.
     ///
     /// # Errors
-    /// As [`try_read`](Self::try_read); `into` is then as it was.
-    pub fn try_read_append(&self, into: &mut Vec<u8>, limit: usize) -> io::Result<usize> {
-        let filled = into.len();
-        if into.capacity() - filled <= limit {
+    /// As [`try_read`](Self::try_read); the kept bytes are then all there is.
+    pub fn try_read_behind(
+        &self,
+        into: &mut Vec<u8>,
+        kept: usize,
+        limit: usize,
+    ) -> io::Result<usize> {
+        if into.capacity() - kept <= limit {
+            into.truncate(kept);
             return retry(|| Ok(rustix::io::read(self, spare_capacity(into))?));
         }
-        into.resize(filled + limit, 0);
-        let read = self.try_read(into.get_mut(filled..).unwrap_or_default());
-        into.truncate(filled + read.as_ref().copied().unwrap_or(0));
+        into.resize(kept + limit, 0);
+        let read = self.try_read(into.get_mut(kept..).unwrap_or_default());
+        into.truncate(kept + read.as_ref().copied().unwrap_or(0));
         read
     }
 
@@ -196,29 +202,30 @@ mod tests {
     }
 
     #[test]
-    fn append_stays_within_its_limit_and_never_grows_the_vector() {
-        for (capacity, filled, limit, expect) in
-            [(64, 4, 60, 60), (64, 4, 61, 60), (64, 4, 59, 59), (64, 4, 1, 1)]
+    fn read_stays_within_its_limit_and_never_grows_the_vector() {
+        let cases = [(60, 60), (61, 60), (59, 59), (1, 1)];
+        for ((limit, expect), length) in
+            cases.into_iter().flat_map(|case| [4, 30, 64].map(|length| (case, length)))
         {
             let (ours, mut theirs) = pair();
             theirs.write_all(&[7; 100]).unwrap();
-            let mut into = Vec::with_capacity(capacity);
-            into.resize(filled, 1);
-            assert_eq!(ours.try_read_append(&mut into, limit).unwrap(), expect);
-            assert_eq!(into.len(), filled + expect);
-            assert_eq!(into.capacity(), capacity);
-            assert_eq!(into[..filled], [1; 4]);
-            assert!(into[filled..].iter().all(|byte| *byte == 7));
+            let mut into = Vec::with_capacity(64);
+            into.resize(length, 1);
+            assert_eq!(ours.try_read_behind(&mut into, 4, limit).unwrap(), expect);
+            assert_eq!(into.len(), 4 + expect);
+            assert_eq!(into.capacity(), 64);
+            assert_eq!(into[..4], [1; 4]);
+            assert!(into[4..].iter().all(|byte| *byte == 7));
         }
     }
 
     #[test]
-    fn append_that_would_block_leaves_the_vector_alone() {
+    fn read_that_would_block_leaves_what_was_kept() {
         let (ours, _theirs) = pair();
         for limit in [4, 60] {
             let mut into = Vec::with_capacity(64);
-            into.resize(4, 1);
-            let error = ours.try_read_append(&mut into, limit).unwrap_err();
+            into.resize(30, 1);
+            let error = ours.try_read_behind(&mut into, 4, limit).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
             assert_eq!(into, [1; 4]);
         }

@@ -184,9 +184,7 @@ impl Relay {
             return Filled::Nothing;
         }
         let headroom = engine.headroom();
-        frame.clear();
-        frame.resize(headroom, 0);
-        let more = state.read_client(frame, room, self.link.stopping());
+        let more = state.read_client(frame, headroom, room, self.link.stopping());
         let filled = match frame.len() - headroom {
             0 => Filled::Nothing,
             payload => state.send(engine, now, conn, frame, payload),

@@ -301,25 +301,23 @@ impl State {
         Poll::Ready(())
     }
 
-    /// Appends at most `room` bytes of the client to a frame, those kept in front first; says
-    /// whether there may be more.
-    pub(super) fn read_client(&mut self, frame: &mut Vec<u8>, room: usize, stopping: bool) -> bool {
-        let kept = self.front.get(self.front_at..).unwrap_or_default();
-        let taken = kept.len().min(room);
-        frame.extend_from_slice(kept.get(..taken).unwrap_or_default());
-        self.front_at += taken;
-        if self.front_at >= self.front.len() {
-            self.front = Vec::new();
-            self.front_at = 0;
-        }
-        let room = room - taken;
-        if room == 0 || self.eof {
+    /// Fills a frame behind its headroom with at most `room` bytes of the client, those kept in
+    /// front first; says whether there may be more.
+    pub(super) fn read_client(
+        &mut self,
+        frame: &mut Vec<u8>,
+        headroom: usize,
+        room: usize,
+        stopping: bool,
+    ) -> bool {
+        let taken = self.take_front(frame, headroom, room);
+        let client = self.client.as_ref().filter(|_| taken < room && !self.eof);
+        let Some(client) = client else {
+            frame.truncate(headroom + taken);
             return !self.eof;
-        }
-        let Some(client) = &self.client else {
-            return false;
         };
-        match client.try_read_append(frame, room) {
+        let room = room - taken;
+        match client.try_read_behind(frame, headroom + taken, room) {
             Ok(0) => self.eof = true,
             // A short read has emptied the socket, and a new byte will be noticed; but when the
             // daemon is stopping, only an empty socket ends the reading.
@@ -331,6 +329,27 @@ impl State {
             }
         }
         false
+    }
+
+    /// Copies what goes first behind a frame's headroom; returns how much that is. The frame is
+    /// at least that long afterwards.
+    fn take_front(&mut self, frame: &mut Vec<u8>, headroom: usize, room: usize) -> usize {
+        let kept = self.front.get(self.front_at..).unwrap_or_default();
+        let taken = kept.len().min(room);
+        if frame.len() < headroom + taken {
+            frame.resize(headroom + taken, 0);
+        }
+        if let (Some(to), Some(from)) =
+            (frame.get_mut(headroom..headroom + taken), kept.get(..taken))
+        {
+            to.copy_from_slice(from);
+        }
+        self.front_at += taken;
+        if self.front_at >= self.front.len() {
+            self.front = Vec::new();
+            self.front_at = 0;
+        }
+        taken
     }
 
     /// Has the engine number a frame with `payload` bytes behind the headroom.
