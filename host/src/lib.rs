@@ -1,0 +1,8 @@
+//! usbmuxd in pure Rust: the library under the daemon `umuxd` and the command line `umux`.
+
+pub mod address;
+pub mod client;
+pub mod codec;
+pub mod daemon;
+pub mod pipe;
+pub mod stream;
