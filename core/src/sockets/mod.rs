@@ -110,7 +110,8 @@ const TEXT_PREFIX: usize = 48;
 ///
 /// `RX` is at least 256, and its full 256s are each connection's window: what the peer may send before
 /// the application reads. `TX` need not hold a whole frame. Nothing is allocated; the whole is about
-/// `N × (RX + TX + 150)` bytes and belongs in a static. A call looks at no more than `N` sockets.
+/// `N × (RX + TX + 150)` bytes (200 with the feature `async`) and belongs in a static. A call looks at no
+/// more than `N` sockets.
 ///
 /// See the [module's documentation](self) for the loop that drives it.
 #[derive(Debug)]
@@ -130,6 +131,11 @@ pub struct Sockets<const N: usize, const RX: usize, const TX: usize> {
     reset_text: heapless::Vec<u8, TEXT_PREFIX, u8>,
     work: Work,
 }
+
+// Beside the engine and the rings, a socket costs no more than two slots do.
+const _: () = assert!(
+    size_of::<Sockets<4, 4096, 2048>>() <= 640 + 128 + 4 * (4096 + 2048 + 2 * size_of::<Slot>())
+);
 
 impl<const N: usize, const RX: usize, const TX: usize> Sockets<N, RX, TX> {
     /// Makes sockets over an engine whose link is down until [`attach`](Sockets::attach).

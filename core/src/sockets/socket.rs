@@ -206,7 +206,6 @@ impl View<'_> {
     fn over(&mut self, error: Option<Error>) {
         match self.state.phase {
             Phase::Opening | Phase::Open => {
-                self.tx.clear();
                 self.state.phase = Phase::Over(error);
                 self.state.wake_both();
             }
