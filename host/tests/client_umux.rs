@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use client_fake::{BUID, COUNT, ECHO, FLOOD, Fake, HALF, SILENT, UDID, flood};
@@ -29,7 +30,7 @@ fn umux(fake: &Fake, arguments: &str) -> Command {
 }
 
 fn run(fake: &Fake, arguments: &str) -> Output {
-    umux(fake, arguments).output().unwrap()
+    output(&mut umux(fake, arguments))
 }
 
 /// Runs a command that must succeed without a word on standard error.
@@ -41,7 +42,7 @@ fn succeed(fake: &Fake, arguments: &str) -> String {
 
 /// Runs a command that must fail with one line on standard error and nothing on standard output.
 fn fail(command: &mut Command, status: i32) -> String {
-    let output = command.output().unwrap();
+    let output = output(command);
     let line = stderr(&output);
     assert_eq!((output.status.code(), output.stdout.len()), (Some(status), 0), "{line}");
     assert_eq!((line.starts_with("umux: "), line.matches('\n').count()), (true, 1), "{line}");
@@ -52,9 +53,39 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// Kills a `umux` that does not end in time, so that a test which waits for it fails.
+struct Watchdog {
+    /// Dropped to call it off.
+    _leash: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    fn of(child: &Child) -> Watchdog {
+        let (leash, called_off) = mpsc::channel();
+        let pid = Pid::from_child(child);
+        std::thread::spawn(move || {
+            if called_off.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                _ = kill_process(pid, Signal::KILL);
+            }
+        });
+        Watchdog { _leash: leash }
+    }
+}
+
+/// Runs a command to its end; what is not read elsewhere is collected.
+fn output(command: &mut Command) -> Output {
+    finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+}
+
+fn finish(child: Child) -> Output {
+    let _watchdog = Watchdog::of(&child);
+    child.wait_with_output().unwrap()
+}
+
 /// A running `umux` whose output is read line by line. It is killed with the test.
 struct Running {
     child: Child,
+    _watchdog: Watchdog,
     stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
 }
@@ -64,7 +95,8 @@ impl Running {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = BufReader::new(child.stderr.take().unwrap());
-        Running { child, stdout, stderr }
+        let _watchdog = Watchdog::of(&child);
+        Running { child, _watchdog, stdout, stderr }
     }
 
     fn line(&mut self) -> String {
@@ -110,6 +142,12 @@ fn open(local: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(local).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+/// Exchanges a byte with an echo.
+fn talk(stream: &mut TcpStream) {
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
 }
 
 fn forward(fake: &Fake, arguments: &str) -> Running {
@@ -212,7 +250,7 @@ fn pair_records_are_saved_listed_read_and_deleted() {
     let text = "<?xml version=\"1.0\"?>\n";
     let mut save = umux(&fake, "pair-record save").stdin(Stdio::piped()).spawn().unwrap();
     save.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(save.wait().unwrap().success());
+    assert!(finish(save).status.success());
     fake.state(|state| state.records.insert(away.to_owned(), text.into()));
 
     // The folder beside the socket names what the daemon has of phones that are away.
@@ -331,8 +369,8 @@ fn the_option_goes_before_the_environment_and_may_stand_anywhere() {
     ];
     for arguments in orders {
         let mut command = umux(&fake, "");
-        let output = command.args(arguments).env("USBMUXD_SOCKET_ADDRESS", "/nowhere").output();
-        assert_eq!(output.unwrap().stdout, format!("{BUID}\n").as_bytes());
+        command.args(arguments).env("USBMUXD_SOCKET_ADDRESS", "/nowhere");
+        assert_eq!(output(&mut command).stdout, format!("{BUID}\n").as_bytes());
     }
 }
 
@@ -351,7 +389,8 @@ fn output_that_nobody_reads_ends_a_command_quietly() {
     let fake = Fake::one_phone();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = umux(&fake, "list").stdout(writer).output().unwrap();
+    let child = umux(&fake, "list").stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+    let output = finish(child);
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
@@ -361,7 +400,7 @@ fn connect_half_closes_at_the_end_of_its_input() {
     let input = fake.folder().join("input");
     fs::write(&input, flood()).unwrap();
     let mut command = umux(&fake, &format!("connect {COUNT} --linger 60"));
-    let output = command.stdin(File::open(&input).unwrap()).output().unwrap();
+    let output = output(command.stdin(File::open(&input).unwrap()));
     let expected = format!("{} bytes\n", client_fake::FLOOD_BYTES);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
     assert_eq!(output.status.code(), Some(0));
@@ -377,14 +416,15 @@ fn connect_is_binary_safe_both_ways_through_pipes_and_into_files() {
         .unwrap();
     let mut input = child.stdin.take().unwrap();
     let writer = std::thread::spawn(move || input.write_all(&flood()).unwrap());
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     writer.join().unwrap();
     assert!(output.stdout == flood());
     assert_eq!(output.status.code(), Some(0));
 
     let file = fake.folder().join("output");
     let mut command = umux(&fake, &format!("connect {FLOOD} --linger 60"));
-    assert!(command.stdout(File::create(&file).unwrap()).status().unwrap().success());
+    let child = command.stdout(File::create(&file).unwrap()).spawn().unwrap();
+    assert!(finish(child).status.success());
     assert!(fs::read(&file).unwrap() == flood());
 }
 
@@ -394,7 +434,7 @@ fn connect_ends_with_the_phone_while_its_input_is_still_open() {
     let mut command = umux(&fake, &format!("connect {FLOOD}"));
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let _open = child.stdin.take();
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert!(output.stdout == flood());
     assert_eq!(output.status.code(), Some(0));
 }
@@ -403,7 +443,7 @@ fn connect_ends_with_the_phone_while_its_input_is_still_open() {
 fn connect_ends_after_the_linger_time_of_silence() {
     let fake = Fake::one_phone();
     let mut command = umux(&fake, &format!("connect {SILENT} --linger 0.05"));
-    let output = command.output().unwrap();
+    let output = output(&mut command);
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
 }
 
@@ -415,13 +455,13 @@ fn connect_ends_when_nobody_reads_its_output_any_more() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let _open = child.stdin.take();
     drop(child.stdout.take());
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(finish(child).status.code(), Some(0));
 
     // And in the middle of a stream.
     let mut child =
         umux(&fake, &format!("connect {FLOOD}")).stdout(Stdio::piped()).spawn().unwrap();
     child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(finish(child).status.code(), Some(0));
 }
 
 #[test]
@@ -436,7 +476,7 @@ fn connect_says_that_a_connection_was_broken_off() {
         .unwrap();
     child.stdin.as_mut().unwrap().write_all(b"go on").unwrap();
     let _open = child.stdin.take();
-    let output = child.wait_with_output().unwrap();
+    let output = finish(child);
     assert_eq!(output.stdout, b"half a wor");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).starts_with("umux: the connection was broken off"));
@@ -564,8 +604,7 @@ fn a_refused_port_ends_only_its_own_connection() {
         line.starts_with(&format!("umux: {from} -> 4711: the phone refused port 4711")),
         "{line}"
     );
-    working.write_all(b"x").unwrap();
-    working.read_exact(&mut [0]).unwrap();
+    talk(&mut working);
 }
 
 #[test]
@@ -573,10 +612,6 @@ fn forward_waits_for_its_phone_to_come_back_under_another_number() {
     let fake = Fake::one_phone();
     let mut forward = forward(&fake, &format!("0:{ECHO}"));
     let echo = forward.forwarding(ECHO);
-    let talk = |stream: &mut TcpStream| {
-        stream.write_all(b"x").unwrap();
-        stream.read_exact(&mut [0]).unwrap();
-    };
     talk(&mut open(echo));
     fake.wait_for_listener();
     fake.unplug(1);
@@ -588,11 +623,23 @@ fn forward_waits_for_its_phone_to_come_back_under_another_number() {
     fake.plug(3, UDID);
     assert_eq!(forward.error_line(), format!("umux: phone {UDID} is back\n"));
     talk(&mut waiting);
-    let asked: Vec<_> = fake.state(|state| {
-        let ids = state.requests.iter().filter_map(|request| request.get("DeviceID"));
-        ids.filter_map(plist::Value::as_unsigned_integer).collect()
-    });
-    assert_eq!(asked, [1, 3]);
+    assert_eq!(fake.state(|state| state.asked()), [1, 3]);
+}
+
+#[test]
+fn forward_asks_only_once_for_a_phone_of_whose_unplugging_it_has_not_heard() {
+    let fake = Fake::one_phone();
+    let mut forward = forward(&fake, &format!("0:{ECHO}"));
+    let echo = forward.forwarding(ECHO);
+    fake.wait_for_listener();
+    fake.unplug_silently(1);
+    let mut waiting = open(echo);
+    fake.wait_until(|state| !state.asked().is_empty());
+    // Long enough for a second question, had there been one.
+    assert_eq!(succeed(&fake, "list"), "");
+    fake.plug(3, UDID);
+    talk(&mut waiting);
+    assert_eq!(fake.state(|state| state.asked()), [1, 3]);
 }
 
 #[test]
@@ -604,9 +651,10 @@ fn forward_outlives_its_daemon() {
     fake.die();
     let line = forward.error_line();
     assert!(line.contains("waiting for it"), "{line}");
+    let mut waiting = open(echo);
     fake.rise();
     assert_eq!(forward.error_line(), "umux: the daemon is back\n");
-    let mut stream = open(echo);
-    stream.write_all(b"x").unwrap();
-    stream.read_exact(&mut [0]).unwrap();
+    assert_eq!(forward.error_line(), format!("umux: phone {UDID} is back\n"));
+    talk(&mut waiting);
+    talk(&mut open(echo));
 }

@@ -46,8 +46,8 @@ pub(crate) fn flood() -> Vec<u8> {
 pub(crate) struct Fake {
     folder: TempDir,
     state: Arc<Mutex<State>>,
-    /// Notified when somebody has begun to listen.
-    listening: Arc<Condvar>,
+    /// Notified when somebody has asked something or has begun to listen.
+    changed: Arc<Condvar>,
 }
 
 #[derive(Default)]
@@ -68,7 +68,7 @@ pub(crate) struct Conn {
 impl Fake {
     fn new() -> Fake {
         let folder = tempfile::tempdir().unwrap();
-        Fake { folder, state: Arc::default(), listening: Arc::default() }
+        Fake { folder, state: Arc::default(), changed: Arc::default() }
     }
 
     /// Hands every connection to `play`, each on a thread of its own.
@@ -87,8 +87,8 @@ impl Fake {
 
     /// Begins to listen and to behave like a daemon.
     fn start(&self) {
-        let (state, listening) = (self.state.clone(), self.listening.clone());
-        self.serve(move |conn| behave(conn, &state, &listening));
+        let (state, changed) = (self.state.clone(), self.changed.clone());
+        self.serve(move |conn| behave(conn, &state, &changed));
     }
 
     fn serve(&self, play: impl Fn(Conn) + Send + Sync + 'static) {
@@ -141,8 +141,17 @@ impl Fake {
 
     /// Waits until somebody listens, who then hears of everything that happens.
     pub(crate) fn wait_for_listener(&self) {
+        self.wait_until(|state| !state.listeners.is_empty());
+    }
+
+    pub(crate) fn wait_until(&self, mut condition: impl FnMut(&mut State) -> bool) {
         let state = self.state.lock().unwrap();
-        drop(self.listening.wait_while(state, |state| state.listeners.is_empty()).unwrap());
+        drop(self.changed.wait_while(state, |state| !condition(state)).unwrap());
+    }
+
+    /// Unplugs a phone of which nobody hears yet.
+    pub(crate) fn unplug_silently(&self, device_id: u32) {
+        self.state(|state| state.phones.remove(&device_id));
     }
 
     /// As a daemon that is killed: its socket is gone, and so is everybody who listens.
@@ -162,6 +171,12 @@ impl Fake {
 }
 
 impl State {
+    /// The phones that connections were asked for, in order.
+    pub(crate) fn asked(&self) -> Vec<u64> {
+        let ids = self.requests.iter().filter_map(|request| request.get("DeviceID"));
+        ids.filter_map(Value::as_unsigned_integer).collect()
+    }
+
     fn tell(&mut self, event: &Value) {
         self.listeners.retain_mut(|listener| listener.write_all(&message(0, event)).is_ok());
     }
@@ -238,10 +253,11 @@ pub(crate) fn raw(version: u32, kind: u32, tag: u32, body: &[u8]) -> Vec<u8> {
     [header.as_flattened(), body].concat()
 }
 
-fn behave(mut conn: Conn, state: &Mutex<State>, listening: &Condvar) {
+fn behave(mut conn: Conn, state: &Mutex<State>, changed: &Condvar) {
     while let Some((tag, request)) = conn.request() {
         let mut state = state.lock().unwrap();
         state.requests.push(request.clone());
+        changed.notify_all();
         let text = |key: &str| request.get(key).and_then(Value::as_string).unwrap_or_default();
         let number = |key: &str| request.get(key).and_then(Value::as_unsigned_integer);
         match text("MessageType") {
@@ -267,7 +283,7 @@ fn behave(mut conn: Conn, state: &Mutex<State>, listening: &Condvar) {
                     conn.reply(0, phone);
                 }
                 state.listeners.push(conn.stream);
-                listening.notify_all();
+                changed.notify_all();
                 return;
             }
             "Connect" => {

@@ -15,13 +15,15 @@ use crate::output;
 #[derive(Debug, Parser)]
 #[command(name = "umux", version, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
-    /// Where the daemon listens: UNIX:/path, /path, host:port or [v6]:port
-    /// [default: USBMUXD_SOCKET_ADDRESS, else UNIX:/var/run/usbmuxd]
-    #[arg(long, global = true, value_name = "ADDRESS")]
+    // Not a doc comment: brackets would be links there.
+    #[arg(long, global = true, value_name = "ADDRESS", help = SOCKET_HELP)]
     pub(crate) socket: Option<Address>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+const SOCKET_HELP: &str = "Where the daemon listens: UNIX:/path, /path, host:port or [v6]:port \
+                           [default: USBMUXD_SOCKET_ADDRESS, else UNIX:/var/run/usbmuxd]";
 
 const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, \
                            4 refused, 5 no daemon";
