@@ -33,7 +33,6 @@ mod message;
 mod phone;
 mod socket;
 mod stream;
-mod untrusted;
 
 use std::future::Future;
 use std::time::Duration;
@@ -44,10 +43,9 @@ use crate::address::Address;
 
 pub use error::{ClientError, Garbled};
 pub use events::{Event, Events};
-pub use message::{MAX_REPLY, MAX_REQUEST};
+pub use message::{MAX_DEPTH, MAX_REPLY, MAX_REQUEST};
 pub use phone::{Listener, Phone};
 pub use stream::DeviceStream;
-pub use untrusted::MAX_DEPTH;
 
 use message::Reply;
 use socket::Socket;

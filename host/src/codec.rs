@@ -1,18 +1,18 @@
 //! The plist codec: XML bodies of requests become [`Request`]s, [`Reply`]s and [`Event`]s become
 //! complete messages.
 //!
-//! A client's XML is hostile until proven otherwise, so it is walked once, without building
-//! anything, before it is parsed: its depth and its number of elements are bounded, and a document
-//! type that declares entities is not accepted. What requests mean is decided in
+//! A client's XML is hostile until proven otherwise: `untrusted` reads it, within the limits named
+//! here. What requests mean is decided in
 //! `usbmux_core::session`; how a client writes requests and reads replies is not here either.
 
 use plist::{Dictionary, Value};
-use quick_xml::events::Event as XmlEvent;
 use usbmux_core::session::names::{self, key, message};
 use usbmux_core::session::{
     Device, Envelope, Event, Fault, Fields, Form, HEADER_LEN, Header, Listener, MessageKind, Reply,
     Request, records,
 };
+
+use crate::untrusted::{self, Limits};
 
 mod binary;
 
@@ -67,12 +67,7 @@ impl Body {
 /// Parses an XML property list of a dictionary with at most `max_elements` elements, possibly with
 /// NULs behind; `None` if it is anything else.
 pub fn dictionary(xml: &[u8], max_elements: usize) -> Option<Dictionary> {
-    let end = xml.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-    let xml = xml.get(..end)?;
-    if !is_harmless(xml, max_elements) {
-        return None;
-    }
-    Value::from_reader_xml(xml).ok()?.into_dictionary()
+    untrusted::dictionary(xml, Limits { depth: MAX_DEPTH, elements: max_elements }).ok()
 }
 
 /// Tells whether this may be kept as a pair record: a property list of a dictionary, XML or
@@ -177,32 +172,6 @@ fn device_event(message_type: &str, device_id: u32) -> Vec<u8> {
 
 fn insert(dictionary: &mut Dictionary, key: &str, value: impl Into<Value>) {
     dictionary.insert(key.to_owned(), value.into());
-}
-
-/// Walks a document without building anything and tells whether parsing it is safe.
-fn is_harmless(xml: &[u8], max_elements: usize) -> bool {
-    let Ok(xml) = std::str::from_utf8(xml) else { return false };
-    let mut reader = quick_xml::Reader::from_str(xml);
-    let mut depth: usize = 0;
-    let mut elements: usize = 0;
-    loop {
-        match reader.read_event() {
-            Ok(XmlEvent::Start(_)) => {
-                elements += 1;
-                depth += 1;
-            }
-            Ok(XmlEvent::Empty(_)) => elements += 1,
-            Ok(XmlEvent::End(_)) => depth = depth.saturating_sub(1),
-            // An internal subset is where entities are declared.
-            Ok(XmlEvent::DocType(text)) if text.contains('[') => return false,
-            Ok(XmlEvent::Eof) => return true,
-            Ok(_) => {}
-            Err(_) => return false,
-        }
-        if depth > MAX_DEPTH || elements > max_elements {
-            return false;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,3 +6,4 @@ pub mod codec;
 pub mod daemon;
 pub mod pipe;
 pub mod stream;
+mod untrusted;

@@ -9,9 +9,9 @@ use plist::{Dictionary, Value};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::{ClientError, Garbled};
-use super::message::MAX_REPLY;
+use super::message::{MAX_REPLY, dictionary};
 use super::stream::DeviceStream;
-use super::{untrusted, within};
+use super::within;
 
 /// The port on which lockdownd listens on every phone.
 pub const PORT: u16 = 62078;
@@ -69,7 +69,7 @@ fn ended(cause: std::io::Error) -> ClientError {
 }
 
 fn read(body: &[u8]) -> Result<Dictionary, ClientError> {
-    let mut answer = untrusted::dictionary(body)?;
+    let mut answer = dictionary(body)?;
     if let Some(error) = answer.get("Error").and_then(Value::as_string) {
         return Err(ClientError::Lockdown(error.to_owned()));
     }

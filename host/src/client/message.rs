@@ -3,13 +3,29 @@
 use plist::{Dictionary, Value};
 
 use super::error::{ClientError, Garbled};
-use super::untrusted;
+use crate::untrusted::{self, Limits, Unfit};
 
 /// The longest question that is sent, header included: the reference daemon hangs up on more.
 pub const MAX_REQUEST: usize = 65536;
 
 /// The longest answer that is read, header included: a list of some 5,000 phones.
 pub const MAX_REPLY: usize = 4 << 20;
+
+/// How deep elements may nest in an answer, the `plist` element included. Daemons need 6, a
+/// phone's lockdownd a few more.
+pub const MAX_DEPTH: usize = 24;
+
+/// How many elements an answer may have; a phone in a list takes 20.
+const MAX_ELEMENTS: usize = 200_000;
+
+/// Reads a body that must be a dictionary.
+pub(super) fn dictionary(body: &[u8]) -> Result<Dictionary, Garbled> {
+    let limits = Limits { depth: MAX_DEPTH, elements: MAX_ELEMENTS };
+    untrusted::dictionary(body, limits).map_err(|unfit| match unfit {
+        Unfit::NoDictionary => Garbled::NoDictionary,
+        Unfit::TooComplex => Garbled::TooComplex,
+    })
+}
 
 /// The header: length, version, message, tag, each u32 and little-endian.
 pub(super) const HEADER: usize = 16;
@@ -105,7 +121,7 @@ impl Reply {
     pub(super) fn parse(message: u32, body: &[u8]) -> Result<Self, Garbled> {
         match message {
             MESSAGE_PLIST => {
-                let dictionary = untrusted::dictionary(body)?;
+                let dictionary = dictionary(body)?;
                 if dictionary.get("MessageType").and_then(Value::as_string) != Some("Result") {
                     return Ok(Reply::Dictionary(dictionary));
                 }
