@@ -30,11 +30,8 @@ pub trait Pipe {
     /// packet. Nothing is appended implicitly. Any failure shows in [`poll_out`](Self::poll_out).
     fn submit_out(&mut self, transfer: Vec<u8>);
 
-    /// Counts the OUT transfers submitted and not yet returned by [`poll_out`](Self::poll_out).
-    fn out_pending(&self) -> usize;
-
-    /// Returns the oldest OUT transfer when it is done, with its buffer for reuse. Pending while
-    /// none is submitted.
+    /// Returns the oldest OUT transfer when it is done, with its buffer for reuse. Only asked while
+    /// one is submitted and has not come back, as nusb demands.
     fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>>;
 
     /// Returns the next IN transfer in order; the buffer of the one before is submitted again
@@ -96,7 +93,6 @@ mod simulated {
     /// The pipe to a virtual phone in this process.
     pub struct SimulatedPipe {
         plug: Plug,
-        out_pending: usize,
         /// The IN buffer handed out last; it goes back with the next `poll_in`.
         looked_at: Option<Vec<u8>>,
     }
@@ -107,7 +103,7 @@ mod simulated {
             for _ in 0..READS_IN_FLIGHT {
                 plug.submit_in(Vec::with_capacity(READ_LENGTH), READ_LENGTH);
             }
-            Self { plug, out_pending: 0, looked_at: None }
+            Self { plug, looked_at: None }
         }
     }
 
@@ -123,18 +119,11 @@ mod simulated {
         }
 
         fn submit_out(&mut self, transfer: Vec<u8>) {
-            self.out_pending += 1;
             self.plug.submit_out(transfer);
         }
 
-        fn out_pending(&self) -> usize {
-            self.out_pending
-        }
-
         fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>> {
-            let done = ready!(self.plug.poll_out(cx));
-            self.out_pending = self.out_pending.saturating_sub(1);
-            Poll::Ready(Ok(done?))
+            self.plug.poll_out(cx).map_err(PipeError::from)
         }
 
         fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {

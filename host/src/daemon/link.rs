@@ -60,6 +60,8 @@ pub(crate) struct Link {
     linger: Duration,
     hangups: Hangups,
     stopping: Cell<bool>,
+    /// Whether the log has heard that there are too many connections.
+    limit_told: Cell<bool>,
     gone: Cell<bool>,
     shared: RefCell<Shared>,
     task: RefCell<Option<Waker>>,
@@ -110,6 +112,7 @@ impl Link {
             linger: limits.linger,
             hangups,
             stopping: Cell::new(false),
+            limit_told: Cell::new(false),
             gone: Cell::new(false),
             shared: RefCell::new(Shared { engine, relays, ready: VecDeque::new() }),
             task: RefCell::new(None),
@@ -213,7 +216,9 @@ impl Link {
             return Err(ConnectError::LinkDown);
         }
         let Some(lease) = self.pool.admit() else {
-            log::warn!("phone {}: the limit of connections is reached", self.device_id);
+            if !self.limit_told.replace(true) {
+                log::warn!("phone {}: the limit of connections is reached", self.device_id);
+            }
             return Err(ConnectError::NoSlot);
         };
         let conn = self.with_engine(|engine, now| engine.connect(now, port, lease.window()))?;
@@ -301,6 +306,17 @@ impl Drop for Attempt {
     }
 }
 
+/// What an OUT transfer is; completions come in the order of submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A data frame of a connection.
+    Data,
+    /// A frame of the engine's own.
+    Own,
+    /// A zero-length packet.
+    Zlp,
+}
+
 /// The task of one phone.
 pub(crate) struct LinkTask {
     link: Rc<Link>,
@@ -308,8 +324,10 @@ pub(crate) struct LinkTask {
     /// Buffers of data frames, for reuse.
     data_buffers: Vec<Vec<u8>>,
     /// Buffers of the engine's own frames, for reuse.
-    control_buffers: Vec<Vec<u8>>,
-    data_pending: usize,
+    own_buffers: Vec<Vec<u8>>,
+    /// What was submitted and has not come back, in order.
+    in_flight: VecDeque<Kind>,
+    data_in_flight: usize,
     /// How often the link had to be begun anew since it was last up.
     failures: u32,
     timer: Timer,
@@ -323,8 +341,9 @@ impl LinkTask {
             link,
             pipe,
             data_buffers: Vec::new(),
-            control_buffers: Vec::new(),
-            data_pending: 0,
+            own_buffers: Vec::new(),
+            in_flight: VecDeque::new(),
+            data_in_flight: 0,
             failures: 0,
             timer: Timer::never(),
             timer_at: None,
@@ -396,19 +415,19 @@ impl LinkTask {
 
     /// Takes back the buffers of OUT transfers that are done.
     fn take_back(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
-        while self.pipe.out_pending() > 0 {
-            match self.pipe.poll_out(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Ok(buffer)) if buffer.capacity() > CONTROL_FRAME => {
-                    self.data_pending = self.data_pending.saturating_sub(1);
-                    self.data_buffers.push(buffer);
-                }
-                Poll::Ready(Ok(buffer)) if buffer.capacity() > 0 => {
-                    self.control_buffers.push(buffer);
-                }
-                // A zero-length packet.
-                Poll::Ready(Ok(_)) => {}
-                Poll::Ready(Err(error)) => self.fault(self.link.now(), error)?,
+        while let Some(kind) = self.in_flight.front().copied() {
+            let Poll::Ready(done) = self.pipe.poll_out(cx) else {
+                break;
+            };
+            self.in_flight.pop_front();
+            if kind == Kind::Data {
+                self.data_in_flight -= 1;
+            }
+            match (done, kind) {
+                (Ok(buffer), Kind::Data) => self.data_buffers.push(buffer),
+                (Ok(buffer), Kind::Own) => self.own_buffers.push(buffer),
+                (Ok(_), Kind::Zlp) => {}
+                (Err(error), _) => self.fault(self.link.now(), error)?,
             }
         }
         Ok(())
@@ -420,8 +439,8 @@ impl LinkTask {
         let link = Rc::clone(&self.link);
         let mut shared = link.shared.borrow_mut();
         let mut sent = false;
-        while self.pipe.out_pending() < OUT_IN_FLIGHT {
-            let data = self.data_pending < DATA_IN_FLIGHT && self.send_data(&mut shared, now);
+        while self.in_flight.len() < OUT_IN_FLIGHT {
+            let data = self.data_in_flight < DATA_IN_FLIGHT && self.send_data(&mut shared, now);
             let own = self.send_own(&mut shared, now);
             if !data && !own {
                 break;
@@ -442,8 +461,8 @@ impl LinkTask {
                 Filled::Nothing => self.data_buffers.push(frame),
                 Filled::Frame { needs_zlp, more } => {
                     log::trace!("phone {}: {} bytes of data out", self.link.device_id, frame.len());
-                    self.data_pending += 1;
-                    self.submit(frame, needs_zlp);
+                    self.data_in_flight += 1;
+                    self.submit(Kind::Data, frame, needs_zlp);
                     if more {
                         shared.ready.push_back(relay);
                     }
@@ -462,16 +481,18 @@ impl LinkTask {
         };
         log::trace!("phone {}: {} bytes of our own out", self.link.device_id, frame.len);
         let mut transfer =
-            self.control_buffers.pop().unwrap_or_else(|| Vec::with_capacity(CONTROL_FRAME));
+            self.own_buffers.pop().unwrap_or_else(|| Vec::with_capacity(CONTROL_FRAME));
         transfer.clear();
         transfer.extend_from_slice(buffer.get(..frame.len).unwrap_or_default());
-        self.submit(transfer, frame.needs_zlp);
+        self.submit(Kind::Own, transfer, frame.needs_zlp);
         true
     }
 
-    fn submit(&mut self, transfer: Vec<u8>, needs_zlp: bool) {
+    fn submit(&mut self, kind: Kind, transfer: Vec<u8>, needs_zlp: bool) {
+        self.in_flight.push_back(kind);
         self.pipe.submit_out(transfer);
         if needs_zlp {
+            self.in_flight.push_back(Kind::Zlp);
             self.pipe.submit_out(Vec::new());
         }
     }

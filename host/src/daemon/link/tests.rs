@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
 use futures_lite::future::poll_once;
@@ -19,7 +20,6 @@ const TURNS: usize = 64;
 struct Bus {
     out: VecDeque<Vec<u8>>,
     out_done: VecDeque<Result<Vec<u8>, PipeError>>,
-    out_pending: usize,
     input: VecDeque<Vec<u8>>,
     resets: usize,
     reset_fails: bool,
@@ -37,24 +37,11 @@ impl Pipe for TestPipe {
     }
 
     fn submit_out(&mut self, transfer: Vec<u8>) {
-        let mut bus = self.bus.borrow_mut();
-        bus.out_pending += 1;
-        bus.out.push_back(transfer);
-    }
-
-    fn out_pending(&self) -> usize {
-        self.bus.borrow().out_pending
+        self.bus.borrow_mut().out.push_back(transfer);
     }
 
     fn poll_out(&mut self, _: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>> {
-        let mut bus = self.bus.borrow_mut();
-        match bus.out_done.pop_front() {
-            Some(done) => {
-                bus.out_pending -= 1;
-                Poll::Ready(done)
-            }
-            None => Poll::Pending,
-        }
+        self.bus.borrow_mut().out_done.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
     fn poll_in(&mut self, _: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {
@@ -165,6 +152,17 @@ impl Bench {
         }
     }
 
+    /// Has the link send something, and the bus lose it.
+    fn fail_one(&mut self) {
+        let link = Rc::clone(&self.link);
+        let mut connect = Box::pin(link.connect(7));
+        assert!(smol::block_on(poll_once(&mut connect)).is_none());
+        self.link_turn();
+        let mut bus = self.bus.borrow_mut();
+        bus.out.pop_front().unwrap();
+        bus.out_done.push_back(Err(PipeError::Fault));
+    }
+
     /// Opens a connection and returns it with the client's end of its socket.
     fn open(&mut self, port: u16) -> (Rc<Relay>, UnixStream) {
         let link = Rc::clone(&self.link);
@@ -257,13 +255,11 @@ fn phone_that_answers_after_the_reset_is_up() {
 fn every_success_earns_a_new_reset() {
     let mut bench = Bench::up();
     for resets in 1..4 {
-        bench.bus.borrow_mut().out_done.push_back(Err(PipeError::Fault));
-        bench.bus.borrow_mut().out_pending += 1;
+        bench.fail_one();
         bench.run();
         assert_eq!((bench.bus.borrow().resets, bench.ups, bench.end), (resets, 1 + resets, None));
     }
-    bench.bus.borrow_mut().out_done.push_back(Err(PipeError::Fault));
-    bench.bus.borrow_mut().out_pending += 1;
+    bench.fail_one();
     bench.greet_in_vain();
     assert_eq!(bench.end, Some(LinkEnd::NoAnswer));
 }
@@ -345,6 +341,60 @@ fn spill_stays_within_the_window() {
     assert_eq!(read_now(&client), held);
     bench.run();
     assert!(bench.send_all_it_may(19) > 0);
+}
+
+#[test]
+fn fin_of_the_phone_is_end_of_file_for_the_client_which_may_still_send() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(7);
+    let conn = bench.arrived[&7].0;
+    let headroom = bench.phone.headroom();
+    let mut frame = vec![0x55; headroom + 5];
+    let sent = bench.phone.send_in_place(bench.link.now(), conn, &mut frame, 5).unwrap();
+    assert_eq!(sent.taken, 5);
+    // The flags' byte of a version 2 frame: FIN|ACK.
+    frame[16 + 13] = 0x11;
+    bench.bus.borrow_mut().input.push_back(frame);
+    // Without the phone: its engine knows nothing of this FIN and would not have it acknowledged.
+    bench.link_turn();
+    assert!(poll(&relay).is_pending());
+    let mut received = [0; 8];
+    assert_eq!(client.read(&mut received).unwrap(), 5);
+    assert_eq!(client.read(&mut received).unwrap(), 0);
+    client.write_all(b"thanks").unwrap();
+    relay.pretend_readable();
+    bench.link_turn();
+    let frames = std::iter::from_fn(|| bench.take_out()).collect::<Vec<_>>();
+    assert!(frames.iter().any(|frame| frame.ends_with(b"thanks")));
+}
+
+#[test]
+fn silence_counts_only_when_the_phone_has_everything() {
+    let linger = Limits::default().linger;
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(7);
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    relay.pretend_readable();
+    bench.link_turn();
+    relay.pretend_readable();
+    bench.link_turn();
+    // The bus is busy with something else: the question is not acknowledged.
+    for _ in 0..3 {
+        smol::block_on(async { assert!(poll(&relay).is_pending()) });
+        bench.pass(linger);
+    }
+    bench.run();
+    assert_eq!(bench.arrived[&7].1, b"question");
+    assert_eq!(bench.phone.connections(), 1);
+    // The phone acknowledges in its own time; then silence begins to count.
+    bench.pass(linger / 2);
+    bench.run();
+    bench.pass(linger / 2);
+    assert!(poll(&relay).is_pending());
+    bench.run();
+    assert_eq!(bench.phone.connections(), 0);
+    assert!(poll(&relay).is_ready());
 }
 
 #[test]
