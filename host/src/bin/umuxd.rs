@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fs::OpenOptions;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,17 +27,22 @@ fn main() -> ExitCode {
                 let _ = error.print();
                 return ExitCode::SUCCESS;
             };
-            eprintln!("umuxd: {complaint}");
+            say(format_args!("umuxd: {complaint}"));
             return ExitCode::from(WRONG_USAGE);
         }
     };
     match start_log(&options).and_then(|()| serve(options)) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("umuxd: {error}");
+            say(format_args!("umuxd: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a line on stderr; a stderr that nobody reads any more is no reason to end.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn start_log(options: &Options) -> Result<(), Box<dyn Error>> {
@@ -64,7 +70,9 @@ fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         return Ok(no_usb());
     }
     if let Some(number) = simulating::missing_phone(&options) {
-        eprintln!("umuxd: there is no phone {number} to misbehave: say --simulate={number}");
+        say(format_args!(
+            "umuxd: there is no phone {number} to misbehave: say --simulate={number}"
+        ));
         return Ok(ExitCode::from(WRONG_USAGE));
     }
     smol::block_on(simulating::serve(options))
@@ -76,7 +84,7 @@ fn serve(_: Options) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 fn no_usb() -> ExitCode {
-    eprintln!("umuxd: this build serves virtual phones only yet: start it with --simulate");
+    say(format_args!("umuxd: this build serves virtual phones only yet: start it with --simulate"));
     ExitCode::from(WRONG_USAGE)
 }
 
@@ -96,7 +104,7 @@ mod simulating {
     use usbmux_host::daemon::registry::Limits;
     use usbmux_host::daemon::simulate;
 
-    use super::{Error, ExitCode, Options};
+    use super::{Error, ExitCode, Options, say};
 
     /// Runs a daemon with virtual phones until a signal ends it.
     pub(super) async fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
@@ -111,7 +119,7 @@ mod simulating {
             simulate::plug_in(daemon.executor(), daemon.registry(), phone);
         }
         for address in daemon.addresses() {
-            eprintln!("listening on {address}");
+            say(format_args!("listening on {address}"));
         }
         if options.socket.is_none() {
             say_what_to_try(&daemon);
@@ -189,11 +197,11 @@ mod simulating {
         let Some(address) = daemon.addresses().find(|at| matches!(at, Address::Tcp { .. })) else {
             return;
         };
-        eprintln!("try in another terminal:");
-        eprintln!("  export {ENVIRONMENT_VARIABLE}={address}");
-        eprintln!("  idevice_id -l");
-        eprintln!("  ideviceinfo -s");
-        eprintln!("  (echo hello; sleep 1) | inetcat 7");
+        say(format_args!("try in another terminal:"));
+        say(format_args!("  export {ENVIRONMENT_VARIABLE}={address}"));
+        say(format_args!("  idevice_id -l"));
+        say(format_args!("  ideviceinfo -s"));
+        say(format_args!("  (echo hello; sleep 1) | inetcat 7"));
     }
 
     /// Ten thousand connections need as many descriptors; most systems allow a program to raise

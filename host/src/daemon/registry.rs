@@ -274,6 +274,7 @@ impl Registry {
                 return;
             };
             entry.visible = true;
+            log::info!("phone {device_id} is there: {}", entry.phone.serial);
             DeviceEvent::Attached(entry.phone.clone())
         };
         self.tell(&attached);
