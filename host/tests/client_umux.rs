@@ -263,6 +263,11 @@ fn pair_records_are_saved_listed_read_and_deleted() {
     assert_eq!(succeed(&fake, "pair-record read"), text);
     assert_eq!(succeed(&fake, &format!("pair-record read -u {away}")), text);
 
+    let file = fake.folder().join("record");
+    fs::write(&file, text).unwrap();
+    succeed(&fake, &format!("pair-record save -u {away} {}", file.display()));
+    let too_many = format!("pair-record save -u {UDID} {UDID} {}", file.display());
+    assert_eq!(run(&fake, &too_many).status.code(), Some(2));
     assert_eq!(succeed(&fake, &format!("pair-record delete {UDID}")), "");
     let error = fail(&mut umux(&fake, &format!("pair-record read {UDID}")), 1);
     assert!(error.contains("no pair record"), "{error}");

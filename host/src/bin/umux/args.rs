@@ -105,13 +105,7 @@ pub(crate) enum PairRecord {
         name: RecordName,
     },
     /// Stores a record
-    Save {
-        #[command(flatten)]
-        name: RecordName,
-        /// The record, a property list; `-` is standard input
-        #[arg(default_value = "-")]
-        file: PathBuf,
-    },
+    Save(SaveRecord),
     /// Removes a record: the phone will have to be paired again
     Delete {
         #[command(flatten)]
@@ -133,6 +127,31 @@ pub(crate) struct RecordName {
 impl RecordName {
     pub(crate) fn udid(self) -> Option<String> {
         self.udid.or(self.id)
+    }
+}
+
+/// Whose pair record is stored, and where it is read from.
+#[derive(Debug, Args)]
+pub(crate) struct SaveRecord {
+    /// The phone; may be left out if there is only one
+    #[arg(short, long)]
+    udid: Option<String>,
+    /// The phone, unless -u names it, and the file with the record, a property list; without a file
+    /// it is read from standard input
+    #[arg(value_names = ["UDID", "FILE"], num_args = 0..=2)]
+    words: Vec<String>,
+}
+
+impl SaveRecord {
+    /// The phone and the file, `-` for standard input; an error if more is named than there is.
+    pub(crate) fn parts(self) -> Result<(Option<String>, PathBuf), &'static str> {
+        let mut words = self.words.into_iter();
+        let udid = self.udid.or_else(|| words.next());
+        let file = words.next().unwrap_or_else(|| "-".to_owned());
+        match words.next() {
+            Some(_) => Err("with -u UDID only a file follows"),
+            None => Ok((udid, file.into())),
+        }
     }
 }
 

@@ -28,11 +28,12 @@ pub(crate) async fn run(daemon: &Daemon, command: PairRecord) -> Result<(), Fail
             let udid = udid(daemon, name.udid()).await?;
             output::bytes(&daemon.read_pair_record(&udid).await?)
         }
-        PairRecord::Save { name, file } => {
+        PairRecord::Save(what) => {
+            let (named, file) = what.parts().map_err(Failure::usage)?;
             let record = read(&file).map_err(|error| {
                 Failure::failed(format!("cannot read the record from {} ({error})", file.display()))
             })?;
-            let udid = udid(daemon, name.udid()).await?;
+            let udid = udid(daemon, named).await?;
             let phones = daemon.phones().await?;
             let attached = phones.iter().find(|phone| phone.is_called(&udid));
             Ok(daemon
