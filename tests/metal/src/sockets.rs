@@ -10,8 +10,8 @@ use embedded_io::{Error as _, Read, ReadReady, Write, WriteReady};
 use usbmux_core::sockets::{AsyncSocket, Error, SocketId, Sockets};
 use usbmux_core::{CONTROL_FRAME, Config, ResetReason, Role, Transfer};
 
-/// Sockets as a dongle would have them.
-type Net = Sockets<4, 4096, 2048>;
+/// No powers of two, whose masks would hide a missing check.
+type Net = Sockets<3, 1000, 700>;
 
 /// Every call, with any state before each; sockets are named by any handle, stale or not.
 pub fn all() {
