@@ -130,14 +130,16 @@ impl Daemon {
         daemon
     }
 
-    /// Starts a daemon that lists no phone: its only one never answers VERSION.
+    /// Starts a daemon that lists no phone: its only one does not answer VERSION and is pulled out before the daemon
+    /// resets its port, which would cure it.
     ///
     /// # Panics
     ///
     /// When it does not start.
     #[must_use]
     pub fn start_without_phones(prepare: impl FnOnce(&Path)) -> Daemon {
-        Daemon::start_unlisted(1, &["--phone-quirk=silent-version"], prepare)
+        let quirks = ["--phone-quirk=silent-version", "--phone-quirk=unplug=4"];
+        Daemon::start_unlisted(1, &quirks, prepare)
     }
 
     /// The same, without waiting for the phones.

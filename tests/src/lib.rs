@@ -5,3 +5,4 @@ pub mod engine;
 pub mod naive;
 pub mod random;
 pub mod socket;
+pub mod tools;
