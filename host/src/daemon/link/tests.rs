@@ -10,8 +10,12 @@ use std::os::unix::net::UnixStream;
 use futures_lite::future::poll_once;
 use smol::Async;
 
+use usbmux_core::{CONTROL_FRAME, Event, Received, Transfer};
+
+use super::task::DATA_IN_FLIGHT;
 use super::*;
 use crate::daemon::pool::USUAL_WINDOW;
+use crate::pipe::{InTransfer, Pipe, PipeError};
 
 /// How often link and phone take turns before nothing more is expected to happen.
 const TURNS: usize = 64;

@@ -1,0 +1,392 @@
+//! The one task of a phone.
+//!
+//! Each time it wakes it takes what the pipe has received, hands the pieces to their connections,
+//! acts on the engine's events, and fills the pipe again: data frames first come, first served,
+//! one frame a turn, and the engine's own frames between them. A frame is numbered only when the
+//! pipe takes it in the same breath. When the session is dead the engine greets the phone again by
+//! itself; when that fails the port is reset once; when that fails too the link ends, and with it
+//! the phone's place in the registry.
+//! Leaves out: what connections do with their turn (`relay`).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use smol::Timer;
+use usbmux_core::{CONTROL_FRAME, Config, Event, Instant, Received, Transfer};
+
+use super::{Link, Shared};
+use crate::daemon::relay::Filled;
+use crate::pipe::{InTransfer, Pipe, PipeError, READS_IN_FLIGHT};
+
+/// How many data transfers are submitted at once: enough to keep the bus busy while we fill the
+/// next, few enough that an acknowledgement never waits behind much.
+pub(super) const DATA_IN_FLIGHT: usize = 4;
+
+/// How many OUT transfers of any kind are submitted at once.
+const OUT_IN_FLIGHT: usize = 16;
+
+/// How often the task goes round in one wake before it lets others run.
+const ROUNDS_PER_WAKE: usize = 8;
+
+/// Why a link ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkEnd {
+    /// The phone was unplugged.
+    Unplugged,
+    /// The phone does not answer, not even after a reset of its port.
+    NoAnswer,
+}
+
+impl fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unplugged => "unplugged",
+            Self::NoAnswer => "it does not answer, replug it",
+        })
+    }
+}
+
+/// What an OUT transfer is; completions come in the order of submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A data frame of a connection.
+    Data,
+    /// A frame of the engine's own.
+    Own,
+    /// A zero-length packet.
+    Zlp,
+}
+
+/// The task of one phone.
+pub(crate) struct LinkTask {
+    link: Rc<Link>,
+    pipe: Box<dyn Pipe>,
+    /// Buffers of data frames, for reuse.
+    data_buffers: Vec<Vec<u8>>,
+    /// Buffers of the engine's own frames, for reuse.
+    own_buffers: Vec<Vec<u8>>,
+    /// What was submitted and has not come back, in order.
+    in_flight: VecDeque<Kind>,
+    data_in_flight: usize,
+    /// How often the link had to be begun anew since it was last up.
+    failures: u32,
+    timer: Timer,
+    /// When the timer fires; it may fire earlier than anything is due, never later.
+    timer_at: Option<Instant>,
+}
+
+impl LinkTask {
+    pub(crate) fn new(link: Rc<Link>, pipe: Box<dyn Pipe>) -> Self {
+        Self {
+            link,
+            pipe,
+            data_buffers: Vec::new(),
+            own_buffers: Vec::new(),
+            in_flight: VecDeque::new(),
+            data_in_flight: 0,
+            failures: 0,
+            timer: Timer::never(),
+            timer_at: None,
+        }
+    }
+
+    /// Runs the link until its end; `up` is called each time the phone has answered the greeting.
+    pub(crate) async fn run(mut self, mut up: impl FnMut()) -> LinkEnd {
+        self.attach();
+        let end = poll_fn(|cx| self.poll(cx, &mut up)).await;
+        self.end();
+        end
+    }
+
+    pub(super) fn attach(&mut self) {
+        let now = self.link.now();
+        self.link.shared.borrow_mut().engine.attach(now, self.pipe.max_packet_size());
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, up: &mut impl FnMut()) -> Poll<LinkEnd> {
+        self.register(cx);
+        for _ in 0..ROUNDS_PER_WAKE {
+            match self.round(cx, up) {
+                Ok(true) => {}
+                Ok(false) => return self.sleep(cx),
+                Err(end) => return Poll::Ready(end),
+            }
+        }
+        // There is more to do, but clients and other phones have waited long enough.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn register(&self, cx: &Context<'_>) {
+        let mut task = self.link.task.borrow_mut();
+        if !task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            *task = Some(cx.waker().clone());
+        }
+    }
+
+    /// Does everything that can be done now, once; says whether that was anything.
+    fn round(&mut self, cx: &mut Context<'_>, up: &mut impl FnMut()) -> Result<bool, LinkEnd> {
+        let now = self.link.now();
+        self.link.shared.borrow_mut().engine.tick(now);
+        let received = self.receive(cx, now)?;
+        self.events(now, up)?;
+        self.take_back(cx)?;
+        let sent = self.transmit(now);
+        // A data frame may have found its connection at an end.
+        self.events(now, up)?;
+        Ok(received || sent)
+    }
+
+    /// Takes the completed IN transfers, at most as many as were submitted.
+    fn receive(&mut self, cx: &mut Context<'_>, now: Instant) -> Result<bool, LinkEnd> {
+        for taken in 0..READS_IN_FLIGHT {
+            let fault = match self.pipe.poll_in(cx) {
+                Poll::Pending => return Ok(taken > 0),
+                Poll::Ready(Ok(transfer)) => {
+                    take_in(&mut self.link.shared.borrow_mut(), now, transfer);
+                    continue;
+                }
+                Poll::Ready(Err(error)) => error,
+            };
+            self.fault(now, fault)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes back the buffers of OUT transfers that are done.
+    fn take_back(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
+        while let Some(kind) = self.in_flight.front().copied() {
+            let Poll::Ready(done) = self.pipe.poll_out(cx) else {
+                break;
+            };
+            self.in_flight.pop_front();
+            if kind == Kind::Data {
+                self.data_in_flight -= 1;
+            }
+            match (done, kind) {
+                (Ok(buffer), Kind::Data) => self.data_buffers.push(buffer),
+                (Ok(buffer), Kind::Own) => self.own_buffers.push(buffer),
+                (Ok(_), Kind::Zlp) => {}
+                (Err(error), _) => self.fault(self.link.now(), error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the pipe: by turns a data frame of the connection first in line, and a frame of the
+    /// engine's own. Data goes first because it acknowledges too.
+    fn transmit(&mut self, now: Instant) -> bool {
+        let link = Rc::clone(&self.link);
+        let mut shared = link.shared.borrow_mut();
+        let mut sent = false;
+        while self.in_flight.len() < OUT_IN_FLIGHT {
+            let data = self.data_in_flight < DATA_IN_FLIGHT && self.send_data(&mut shared, now);
+            let own = self.send_own(&mut shared, now);
+            if !data && !own {
+                break;
+            }
+            sent = true;
+        }
+        sent
+    }
+
+    /// Sends one data frame of the first connection in line that has one.
+    fn send_data(&mut self, shared: &mut Shared, now: Instant) -> bool {
+        while let Some(relay) = shared.ready.pop_front() {
+            let mut frame = self
+                .data_buffers
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(Config::HOST.max_frame.into()));
+            match relay.fill(&mut shared.engine, now, &mut frame) {
+                Filled::Nothing => self.data_buffers.push(frame),
+                Filled::Frame { needs_zlp, more } => {
+                    log::trace!("phone {}: {} bytes of data out", self.link.device_id, frame.len());
+                    self.data_in_flight += 1;
+                    self.submit(Kind::Data, frame, needs_zlp);
+                    if more {
+                        shared.ready.push_back(relay);
+                    }
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Sends one frame of the engine's own, if one is due.
+    fn send_own(&mut self, shared: &mut Shared, now: Instant) -> bool {
+        let mut buffer = [0; CONTROL_FRAME];
+        let Some(frame) = shared.engine.poll_transmit(now, &mut buffer) else {
+            return false;
+        };
+        log::trace!("phone {}: {} bytes of our own out", self.link.device_id, frame.len);
+        let mut transfer =
+            self.own_buffers.pop().unwrap_or_else(|| Vec::with_capacity(CONTROL_FRAME));
+        transfer.clear();
+        transfer.extend_from_slice(buffer.get(..frame.len).unwrap_or_default());
+        self.submit(Kind::Own, transfer, frame.needs_zlp);
+        true
+    }
+
+    fn submit(&mut self, kind: Kind, transfer: Vec<u8>, needs_zlp: bool) {
+        self.in_flight.push_back(kind);
+        self.pipe.submit_out(transfer);
+        if needs_zlp {
+            self.in_flight.push_back(Kind::Zlp);
+            self.pipe.submit_out(Vec::new());
+        }
+    }
+
+    /// Acts on what the engine has to tell.
+    fn events(&mut self, now: Instant, up: &mut impl FnMut()) -> Result<(), LinkEnd> {
+        let link = Rc::clone(&self.link);
+        let id = link.device_id;
+        loop {
+            let mut shared = link.shared.borrow_mut();
+            let Some(event) = shared.engine.poll_event(now) else {
+                return Ok(());
+            };
+            match event {
+                Event::LinkUp { version } => {
+                    log::debug!("phone {id}: link up, version {version}");
+                    self.failures = 0;
+                    drop(shared);
+                    up();
+                    link.tell_waiting();
+                }
+                Event::LinkFailed { reason } => {
+                    log::warn!("phone {id}: no link: {reason:?}");
+                    drop(shared);
+                    self.begin_anew(now)?;
+                }
+                Event::SessionDead { cause } => {
+                    log::warn!("phone {id}: the session is dead ({cause:?}), greeting it again");
+                }
+                other => connection_event(&mut shared, now, other),
+            }
+        }
+    }
+
+    /// A transfer failed: a frame may be lost, so the session cannot go on.
+    fn fault(&mut self, now: Instant, error: PipeError) -> Result<(), LinkEnd> {
+        if error == PipeError::Unplugged {
+            return Err(LinkEnd::Unplugged);
+        }
+        log::warn!("phone {}: {error}", self.link.device_id);
+        self.link.shared.borrow_mut().engine.detach(now);
+        self.begin_anew(now)
+    }
+
+    /// Resets the port and greets the phone again, once between two successes.
+    fn begin_anew(&mut self, now: Instant) -> Result<(), LinkEnd> {
+        self.failures += 1;
+        if self.failures > 1 || self.pipe.reset_port().is_err() {
+            return Err(LinkEnd::NoAnswer);
+        }
+        log::debug!("phone {}: port reset", self.link.device_id);
+        self.link.shared.borrow_mut().engine.attach(now, self.pipe.max_packet_size());
+        Ok(())
+    }
+
+    /// Goes to sleep until something is due; readiness of the pipe and of connections wakes too.
+    fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<LinkEnd> {
+        let due = self.link.shared.borrow().engine.next_tick();
+        loop {
+            if let Some(due) = due
+                && self.timer_at.is_none_or(|at| due < at)
+            {
+                // Only ever brought forward: most deadlines go away before they come.
+                self.timer.set_at(self.link.clock_at(due));
+                self.timer_at = Some(due);
+            }
+            if self.timer_at.is_none() || Pin::new(&mut self.timer).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.timer_at = None;
+            if due.is_some_and(|due| due <= self.link.now()) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Ends every connection, after the pipe is gone.
+    pub(super) fn end(&mut self) {
+        let now = self.link.now();
+        self.link.gone.set(true);
+        let mut shared = self.link.shared.borrow_mut();
+        shared.engine.detach(now);
+        while let Some(event) = shared.engine.poll_event(now) {
+            connection_event(&mut shared, now, event);
+        }
+        shared.ready.clear();
+        log::debug!("phone {}: {:?}", self.link.device_id, shared.engine.stats());
+        drop(shared);
+        self.link.tell_waiting();
+    }
+}
+
+/// Hands one IN transfer's pieces to their connections.
+fn take_in(shared: &mut Shared, now: Instant, transfer: InTransfer<'_>) {
+    log::trace!("{} bytes in", transfer.bytes.len());
+    let mut pieces = match transfer.ended {
+        true => Transfer::new(transfer.bytes),
+        false => Transfer::part(transfer.bytes),
+    };
+    while let Some(piece) = shared.engine.receive(now, &mut pieces) {
+        match piece {
+            Received::Data { conn, payload, .. } => {
+                if let Some(relay) = shared.relays.get(conn.slot()).and_then(Option::as_ref) {
+                    relay.deliver(&mut shared.engine, now, payload);
+                }
+            }
+            Received::ResetText { conn, text } => {
+                if let Some(relay) = shared.relay(conn) {
+                    log::debug!("{relay}: reset: {}", text.escape_ascii());
+                }
+            }
+            Received::PhoneSays { kind, text, .. } => {
+                log::debug!("the phone says ({kind}): {}", text.escape_ascii());
+            }
+        }
+    }
+}
+
+/// Tells a connection what the engine says of it.
+fn connection_event(shared: &mut Shared, now: Instant, event: Event) {
+    match event {
+        Event::Connected { conn } => {
+            if let Some(relay) = shared.relay(conn) {
+                relay.connected();
+            }
+        }
+        Event::Sendable { conn } => {
+            if let Some(relay) = shared.relay(conn).filter(|relay| relay.unblocked()).cloned() {
+                shared.ready.push_back(relay);
+            }
+        }
+        Event::Refused { conn, reason } => {
+            if let Some(relay) = shared.take(conn) {
+                log::debug!("{relay}: refused: {reason:?}");
+                relay.refused();
+            }
+        }
+        Event::Finished { conn } => {
+            if let Some(relay) = shared.relay(conn) {
+                relay.finished();
+            }
+        }
+        Event::Closed { conn, reason } => {
+            if let Some(relay) = shared.take(conn) {
+                relay.closed(reason);
+            }
+        }
+        // Phones open no connections to us.
+        Event::Incoming { conn, .. } => shared.engine.abort(now, conn),
+        _ => {}
+    }
+}
