@@ -528,6 +528,23 @@ fn frames_of_the_old_session_do_not_harm_the_new_one() {
 }
 
 #[test]
+fn late_segments_of_one_connection_draw_one_reset() {
+    let mut pair = Pair::up();
+    let (here, there) = pair.open(7);
+    pair.host.mux.abort(pair.now, here);
+    transmit(&mut pair.host, pair.now);
+    let now = pair.now;
+    for _ in 0..6 {
+        send(&mut pair.phone, now, there, b"late");
+    }
+    while deliver(&mut pair.phone, &mut pair.host, now, usize::MAX) {}
+    let before = pair.host.mux.stats().frames_out;
+    transmit(&mut pair.host, now);
+    assert_eq!(pair.host.mux.stats().frames_out - before, 1);
+    assert_eq!(pair.host.mux.stats().resets_dropped, 0);
+}
+
+#[test]
 fn explicit_zero_length_packets_follow_full_frames() {
     let config = Config { zlp: Zlp::Explicit, ..Config::HOST };
     let mut pair = Pair::new(config, Config::PHONE);

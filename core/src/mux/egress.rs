@@ -432,6 +432,11 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
 }
 
 impl Stray {
+    /// Whether it goes to the connection that this segment came on.
+    pub(super) const fn answers(&self, tcp: &TcpHeader) -> bool {
+        self.source == tcp.dest && self.dest == tcp.source
+    }
+
     fn header(&self) -> TcpHeader {
         TcpHeader::new((self.source, self.dest), SeqNumber(0), self.ack, Flags::RST, 0)
     }

@@ -191,7 +191,10 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> Mux<S> {
         }
         let syn = u32::from(tcp.flags.contains(Flags::SYN));
         let stray = Stray { source: tcp.dest, dest: tcp.source, ack: tcp.seq.plus(syn) };
-        if self.strays.push(stray).is_err() {
+        // One answer is enough for all that is under way on a connection that just ended.
+        if let Some(waiting) = self.strays.iter_mut().find(|waiting| waiting.answers(tcp)) {
+            *waiting = stray;
+        } else if self.strays.push(stray).is_err() {
             self.count(|stats| &mut stats.resets_dropped);
         }
     }
