@@ -4,5 +4,6 @@ pub mod daemon_process;
 pub mod engine;
 pub mod naive;
 pub mod random;
+pub mod rows;
 pub mod socket;
 pub mod tools;
