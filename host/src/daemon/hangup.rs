@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -26,19 +26,20 @@ pub(crate) struct Hangups(Rc<Inner>);
 struct Inner {
     set: Async<OwnedFd>,
     next_key: Cell<u64>,
-    watched: RefCell<HashMap<u64, Watched>>,
+    watched: RefCell<HashMap<u64, Rc<Watched>>>,
 }
 
+#[derive(Default)]
 struct Watched {
-    gone: Rc<Cell<bool>>,
-    waker: Waker,
+    gone: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
-/// One watched socket; it is watched until the socket is closed, and reported until this is dropped.
+/// One watched socket; it is watched until it is closed, and reported until this is dropped.
 pub(crate) struct Watch {
     set: Hangups,
     key: u64,
-    gone: Rc<Cell<bool>>,
+    watched: Rc<Watched>,
 }
 
 impl Hangups {
@@ -55,33 +56,33 @@ impl Hangups {
         })))
     }
 
-    /// Wakes `waker` when the socket's peer is gone; at once if it already is.
+    /// Begins to watch a socket.
     ///
     /// # Errors
     /// The kernel has no memory for one more watch.
-    pub(crate) fn watch(&self, socket: impl AsFd, waker: Waker) -> io::Result<Watch> {
+    pub(crate) fn watch(&self, socket: impl AsFd) -> io::Result<Watch> {
         let key = self.0.next_key.get();
         let flags = epoll::EventFlags::ONESHOT;
         epoll::add(&self.0.set, socket, epoll::EventData::new_u64(key), flags)?;
         self.0.next_key.set(key + 1);
-        let gone = Rc::new(Cell::new(false));
-        let watched = Watched { gone: Rc::clone(&gone), waker };
-        self.0.watched.borrow_mut().insert(key, watched);
-        Ok(Watch { set: self.clone(), key, gone })
+        let watched = Rc::new(Watched::default());
+        self.0.watched.borrow_mut().insert(key, Rc::clone(&watched));
+        Ok(Watch { set: self.clone(), key, watched })
     }
 
     /// Serves the set for ever; one task does.
     pub(crate) async fn run(&self) -> io::Result<()> {
-        let mut events = Vec::with_capacity(EVENTS_PER_LOOK);
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS_PER_LOOK);
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
             self.0.set.readable().await?;
             epoll::wait(&self.0.set, spare_capacity(&mut events), Some(&at_once))?;
             for event in events.drain(..) {
-                let event: epoll::Event = event;
                 if let Some(watched) = self.0.watched.borrow().get(&event.data.u64()) {
                     watched.gone.set(true);
-                    watched.waker.wake_by_ref();
+                    if let Some(waker) = watched.waker.take() {
+                        waker.wake();
+                    }
                 }
             }
         }
@@ -89,9 +90,13 @@ impl Hangups {
 }
 
 impl Watch {
-    /// Whether the peer is gone.
-    pub(crate) fn gone(&self) -> bool {
-        self.gone.get()
+    /// Waits until the peer is gone.
+    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.watched.gone.get() {
+            return Poll::Ready(());
+        }
+        *self.watched.waker.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
@@ -109,19 +114,14 @@ mod tests {
     use std::future::poll_fn;
     use std::net::Shutdown;
     use std::os::unix::net::UnixStream;
-    use std::task::Poll;
 
     use futures_lite::future::or;
 
     use super::*;
 
-    async fn until_gone(set: &Hangups, socket: &UnixStream) -> bool {
-        let mut watch = None;
-        poll_fn(|cx| {
-            let watch = watch.get_or_insert_with(|| set.watch(socket, cx.waker().clone()).unwrap());
-            if watch.gone() { Poll::Ready(true) } else { Poll::Pending }
-        })
-        .await
+    async fn until_gone(set: &Hangups, socket: &UnixStream) {
+        let watch = set.watch(socket).unwrap();
+        poll_fn(|cx| watch.poll_gone(cx)).await;
     }
 
     fn with_set(test: impl AsyncFnOnce(&Hangups)) {
@@ -142,7 +142,7 @@ mod tests {
                 drop(theirs);
                 std::future::pending().await
             };
-            assert!(or(until_gone(set, &ours), hang_up).await);
+            or(until_gone(set, &ours), hang_up).await;
         });
     }
 
@@ -151,7 +151,7 @@ mod tests {
         with_set(async |set| {
             let (ours, theirs) = UnixStream::pair().unwrap();
             drop(theirs);
-            assert!(until_gone(set, &ours).await);
+            until_gone(set, &ours).await;
         });
     }
 
@@ -159,7 +159,7 @@ mod tests {
     fn dropped_watch_is_forgotten() {
         with_set(async |set| {
             let (ours, _theirs) = UnixStream::pair().unwrap();
-            drop(set.watch(&ours, Waker::noop().clone()).unwrap());
+            drop(set.watch(&ours).unwrap());
             assert!(set.0.watched.borrow().is_empty());
         });
     }

@@ -277,11 +277,11 @@ impl LinkTask {
             return Err(LinkEnd::Unplugged);
         }
         log::warn!("phone {}: {error}", self.link.device_id);
-        self.link.shared.borrow_mut().engine.detach(now);
         self.begin_anew(now)
     }
 
-    /// Resets the port and greets the phone again, once between two successes.
+    /// Resets the port and greets the phone again, once between two successes. All connections
+    /// end.
     fn begin_anew(&mut self, now: Instant) -> Result<(), LinkEnd> {
         self.failures += 1;
         if self.failures > 1 || self.pipe.reset_port().is_err() {

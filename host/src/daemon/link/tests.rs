@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use futures_lite::future::poll_once;
@@ -169,15 +169,36 @@ impl Bench {
 
     /// Opens a connection and returns it with the client's end of its socket.
     fn open(&mut self, port: u16) -> (Rc<Relay>, UnixStream) {
-        let link = Rc::clone(&self.link);
-        let mut connect = Box::pin(link.connect(port));
-        assert!(smol::block_on(poll_once(&mut connect)).is_none());
-        self.run();
-        let relay = smol::block_on(poll_once(&mut connect)).unwrap().ok().unwrap();
+        let relay = self.connect(port);
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         relay.join(Async::new(ours).unwrap().into(), Vec::new());
         (relay, theirs)
+    }
+
+    /// The same for a client on TCP.
+    fn open_tcp(&mut self, port: u16) -> (Rc<Relay>, TcpStream) {
+        let relay = self.connect(port);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        relay.join(Async::new(ours).unwrap().into(), Vec::new());
+        (relay, theirs)
+    }
+
+    /// Has the phone's program end a connection.
+    fn reset(&mut self, port: u16) {
+        let (conn, _) = self.arrived[&port];
+        self.phone.abort(self.link.now(), conn);
+        self.run();
+    }
+
+    fn connect(&mut self, port: u16) -> Rc<Relay> {
+        let link = Rc::clone(&self.link);
+        let mut connect = Box::pin(link.connect(port));
+        assert!(smol::block_on(poll_once(&mut connect)).is_none());
+        self.run();
+        smol::block_on(poll_once(&mut connect)).unwrap().ok().unwrap()
     }
 
     /// Has the phone send as much as it may on a port; returns how much that was.
@@ -203,6 +224,19 @@ impl Bench {
 /// Polls a connection's own task.
 fn poll(relay: &Rc<Relay>) -> Poll<()> {
     relay.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Runs a connection's own task, until it is over or `done`.
+fn run_until(relay: &Rc<Relay>, mut done: impl FnMut() -> bool) {
+    let own = poll_fn(|cx| match relay.poll(cx) {
+        Poll::Pending if !done() => Poll::Pending,
+        _ => Poll::Ready(()),
+    });
+    let too_long = async {
+        Timer::after(Duration::from_secs(10)).await;
+        panic!("nothing more happens");
+    };
+    smol::block_on(or(own, too_long));
 }
 
 /// Reads what is in a client's socket.
@@ -332,19 +366,82 @@ fn spill_stays_within_the_window() {
     assert!(held > 0 && held <= USUAL_WINDOW as usize, "{held}");
     // It comes as soon as there is room, and the phone may send again.
     assert!(poll(&relay).is_pending());
-    smol::block_on(or(
-        poll_fn(|cx| {
-            let _ = relay.poll(cx);
-            if relay.held() == 0 { Poll::Ready(()) } else { Poll::Pending }
-        }),
-        async {
-            Timer::after(Duration::from_secs(10)).await;
-            panic!("the spill was not drained");
-        },
-    ));
+    run_until(&relay, || relay.held() == 0);
     assert_eq!(read_now(&client), held);
     bench.run();
     assert!(bench.send_all_it_may(19) > 0);
+}
+
+#[test]
+fn spill_outlives_the_phones_reset() {
+    let mut bench = Bench::up();
+    let (relay, client) = bench.open(19);
+    let mut sent = 0;
+    for _ in 0..4 {
+        sent += bench.send_all_it_may(19);
+        bench.run();
+    }
+    bench.reset(19);
+    assert!(relay.held() > 0);
+    assert!(poll(&relay).is_pending());
+    let mut received = read_now(&client);
+    run_until(&relay, || false);
+    received += read_now(&client);
+    assert_eq!(received, sent);
+    assert_eq!((&client).read(&mut [0; 8]).unwrap(), 0);
+}
+
+#[test]
+fn what_a_client_sent_in_vain_does_not_spoil_its_end_of_file() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(7);
+    client.write_all(&[0; 50_000]).unwrap();
+    bench.reset(7);
+    assert!(poll(&relay).is_ready());
+    // Not a reset: that is what a socket closed with unread bytes would give.
+    assert_eq!(client.read(&mut [0; 8]).unwrap(), 0);
+    assert_eq!(client.write(&[0; 8]).unwrap_err().kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn what_a_tcp_client_sent_in_vain_does_not_spoil_its_end_of_file() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open_tcp(7);
+    client.write_all(&[0; 50_000]).unwrap();
+    bench.send_all_it_may(7);
+    bench.reset(7);
+    assert!(poll(&relay).is_pending());
+    let mut received = Vec::new();
+    assert_eq!(client.read_to_end(&mut received).unwrap(), USUAL_WINDOW as usize);
+    drop(client);
+    run_until(&relay, || false);
+    assert_eq!(bench.link.pool().open(), 0);
+}
+
+#[test]
+fn hang_up_after_the_end_of_file_closes_at_once() {
+    let mut bench = Bench::up();
+    let (relay, client) = bench.open(7);
+    client.shutdown(Shutdown::Write).unwrap();
+    relay.pretend_readable();
+    bench.run();
+    assert!(poll(&relay).is_pending());
+    assert_eq!(bench.phone.connections(), 1);
+    drop(client);
+    let link = Rc::clone(&bench.link);
+    let noticing = async {
+        link.hangups().run().await.unwrap();
+    };
+    let closing = poll_fn(|cx| {
+        let _ = relay.poll(cx);
+        bench.run();
+        if bench.phone.connections() == 0 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let too_long = async {
+        Timer::after(Duration::from_secs(10)).await;
+        panic!("nobody noticed");
+    };
+    smol::block_on(or(too_long, or(closing, noticing)));
 }
 
 #[test]

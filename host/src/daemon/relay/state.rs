@@ -193,13 +193,13 @@ impl State {
             return true;
         };
         if self.hang_up.is_none() {
-            match link.hangups().watch(client, cx.waker().clone()) {
+            match link.hangups().watch(client) {
                 Ok(watch) => self.hang_up = Some(watch),
                 // The linger time still ends it.
                 Err(error) => log::warn!("a client's hang-up will be noticed late: {error}"),
             }
         }
-        self.hang_up.as_ref().is_some_and(Watch::gone)
+        self.hang_up.as_ref().is_some_and(|watch| watch.poll_gone(cx).is_ready())
     }
 
     /// Whether silence does not count yet: somebody is there and has not got everything.
