@@ -48,11 +48,12 @@ impl Random {
     }
 }
 
-/// The seeds to run: the one in `USBMUX_SEED`, or `count` seeds in a row starting at a fixed one.
+/// The seeds to run: the one in `USBMUX_SEED`, else from 1 to `count`, or to `USBMUX_SEEDS` for a long run.
 #[must_use]
 pub fn seeds(count: u64) -> Vec<u64> {
-    let chosen = std::env::var("USBMUX_SEED").ok().and_then(|text| text.parse().ok());
-    chosen.map_or_else(|| (1..=count).collect(), |seed| vec![seed])
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let all = || (1..=number("USBMUX_SEEDS").unwrap_or(count)).collect();
+    number("USBMUX_SEED").map_or_else(all, |seed| vec![seed])
 }
 
 /// Bytes that tell their place in a stream: a lost, doubled or moved piece shows.

@@ -5,7 +5,8 @@
 //! what arrived is a beginning of it, that only connections with a reason ended, and that nobody sent more than the
 //! other allowed. At the end everything heals: what was not hit by a fault must be complete, and nothing may hang.
 //!
-//! A failure prints its seed; `USBMUX_SEED=n cargo test -p usbmux-tests --test model` replays it.
+//! A failure prints its seed; `USBMUX_SEED=n cargo test -p usbmux-tests --test model` replays it,
+//! and `USBMUX_SEEDS=n` lives more lives than usual.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 

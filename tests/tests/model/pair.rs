@@ -593,6 +593,7 @@ impl Life {
             let side = &mut flow.sides[HOST];
             if let (false, Some(conn)) = (side.over, side.conn) {
                 side.closed_at.get_or_insert(self.engines[HOST].now);
+                side.over = !side.connected;
                 self.engines[HOST].mux.close(self.engines[HOST].now, conn);
             }
         }

@@ -421,8 +421,9 @@ impl Life {
     fn spoil_a_header(&mut self) {
         if let Some(mut message) = self.phone.in_message() {
             self.blame_for(&message);
-            // Its protocol, length or magic.
-            let at = self.random.below(if self.phone.session == Session::Up(1) { 8 } else { 12 });
+            // Its protocol, length or magic; VERSION has no magic, and another version would be the truth.
+            let short = self.phone.session == Session::Up(1) || message[..4] == [0; 4];
+            let at = self.random.below(if short { 8 } else { 12 });
             message[at] ^= 0x80;
             self.note(format!("byte {at} of a message is spoilt"));
             self.give(&message);
