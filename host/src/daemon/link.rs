@@ -39,9 +39,9 @@ const LEAST_SLOTS: usize = 256;
 /// The largest table: one slot for each source port but 0.
 const MOST_SLOTS: usize = 65_535;
 
-/// How long a Connect waits for a link that is greeting its phone again, or for a source port;
-/// libusbmuxd gives up after 5 s (PROTOCOL §5).
-const CONNECT_PATIENCE: Duration = Duration::from_secs(4);
+/// How long a Connect may take in all: waiting for a link that greets its phone again, for a source
+/// port, and for the phone. libusbmuxd gives up after 5 s (PROTOCOL §5) and is to hear a Result before.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(4500);
 
 /// What one phone's task and its connections share.
 pub(crate) struct Link {
@@ -150,12 +150,15 @@ impl Link {
 
     /// Connects to a port of the phone. Dropping the future gives the attempt up.
     pub(crate) async fn connect(self: &Rc<Self>, port: u16) -> Result<Rc<Relay>, ConnectFailure> {
-        let dial = self.dial(port);
         let give_up = async {
             Timer::after(CONNECT_PATIENCE).await;
             Err(ConnectFailure::Refused)
         };
-        let attempt = Attempt(Some(or(dial, give_up).await?));
+        or(self.open(port), give_up).await
+    }
+
+    async fn open(self: &Rc<Self>, port: u16) -> Result<Rc<Relay>, ConnectFailure> {
+        let attempt = Attempt(Some(self.dial(port).await?));
         poll_fn(|cx| attempt.poll(cx)).await?;
         attempt.done().ok_or(ConnectFailure::Refused)
     }
