@@ -275,47 +275,62 @@ fn the_duplicate_packet_text_ends_all_connections_and_runs_version_again() {
     assert_eq!(rig.phone.complaints.len(), 1);
 }
 
+/// A rig whose phone has taken all frames of the host's but the last, which was sent right now.
+fn deaf_from_now(config: Config) -> (Rig, usbmux_core::ConnId, usize) {
+    let mut rig = Rig::up(config);
+    let (conn, index) = rig.open(8);
+    rig.phone.write(index, b"a");
+    rig.deliver_one();
+    let acknowledgement = rig.host.take();
+    assert_eq!(acknowledgement.len(), 1);
+    rig.phone.knobs.stuck_rx_seq = Some(2);
+    rig.out(acknowledgement);
+    (rig, conn, index)
+}
+
 #[test]
 fn rx_seq_standing_still_for_a_second_ends_the_session() {
-    let mut rig = Rig::up(IMMEDIATE);
-    let (conn, index) = rig.open(8);
-    rig.phone.knobs.stuck_rx_seq = Some(2);
-    rig.send(conn, b"never seen");
-    // The engine watches one frame of its own at a time; whichever it is, some seconds of a talking phone that
-    // does not hear are enough, and one such frame is not.
-    let mut frames = 0;
-    while rig.host.events.is_empty() {
-        rig.advance(1001);
-        rig.phone.write(index, b"a");
-        rig.settle();
-        frames += 1;
-        assert!(frames <= 4, "nobody notices");
-    }
-    assert!(frames >= 2, "the first such frame could have been on its way for long");
+    let (mut rig, conn, index) = deaf_from_now(IMMEDIATE);
+    rig.advance(1001);
+    // The first such frame could have been on its way for long; the second is the last straw.
+    rig.phone.write(index, b"b");
+    rig.settle();
+    assert_eq!(rig.host.take_events(), []);
+    rig.phone.write(index, b"c");
+    rig.settle();
     let events = rig.host.take_events();
-    assert_eq!(events[0], Event::SessionDead { cause: DeathCause::StuckSequence });
-    assert!(events.contains(&Event::Closed { conn, reason: CloseReason::SessionDead }));
-    assert_eq!(events.last(), Some(&Event::LinkUp { version: 2 }));
+    assert_eq!(
+        events,
+        [
+            Event::SessionDead { cause: DeathCause::StuckSequence },
+            Event::Closed { conn, reason: CloseReason::SessionDead },
+            Event::LinkUp { version: 2 },
+        ]
+    );
+    assert_eq!(rig.host.delivered(conn), b"ab", "a dead session's frame is not believed");
 }
 
 #[test]
 fn rx_seq_that_lags_less_than_a_second_is_no_death() {
-    let mut rig = Rig::up(IMMEDIATE);
-    let (conn, index) = rig.open(8);
-    rig.phone.knobs.stuck_rx_seq = Some(2);
-    rig.send(conn, b"on its way");
-    rig.advance(900);
-    rig.phone.write(index, b"a");
-    rig.phone.write(index, b"b");
+    let (mut rig, conn, index) = deaf_from_now(IMMEDIATE);
+    rig.advance(999);
+    for _ in 0..5 {
+        rig.phone.write(index, b"b");
+        rig.settle();
+    }
+    assert_eq!(rig.host.take_events(), []);
+    // One such frame after the second, and then it hears us again: everything begins anew.
+    rig.advance(2);
     rig.phone.write(index, b"c");
     rig.settle();
     rig.phone.knobs.stuck_rx_seq = None;
-    rig.advance(2000);
     rig.phone.write(index, b"d");
+    rig.settle();
+    rig.advance(5000);
     rig.phone.write(index, b"e");
     rig.settle();
     assert_eq!(rig.host.take_events(), []);
-    assert_eq!(rig.host.delivered(conn), b"abcde");
+    assert_eq!(rig.host.delivered(conn), b"abbbbbcde");
     rig.check();
 }
 
@@ -717,6 +732,23 @@ fn we_stay_within_the_phones_window() {
 }
 
 #[test]
+fn a_little_room_is_told_after_2_ms() {
+    let mut rig = Rig::up(Config::HOST);
+    rig.phone.knobs.window = 10_000;
+    let (conn, index) = rig.open(8);
+    let (transfers, _) = rig.host.write(conn, &pattern(3, 0, 50_000));
+    rig.out(transfers);
+    // A program that reads a little and then waits for more must not wait for ever.
+    rig.phone.read(index, 300);
+    rig.settle();
+    assert_eq!(rig.host.take_events(), [], "less than half a window may wait for company");
+    rig.advance(2);
+    assert_eq!(rig.host.take_events(), [Event::Sendable { conn }]);
+    assert!((1..=300).contains(&rig.host.mux.sendable(conn)));
+    rig.check();
+}
+
+#[test]
 fn a_window_that_shrinks_below_what_is_in_flight_is_no_fault() {
     let mut rig = Rig::up(Config::HOST);
     let (conn, index) = rig.open(8);
@@ -821,9 +853,9 @@ fn an_acknowledgement_of_exactly_what_was_sent_is_fine_and_an_old_one_too() {
         ack.ack = number;
         rig.phone.say_segment(&ack);
         rig.settle();
+        assert_eq!(rig.host.mux.unacknowledged(conn), 0, "all was acknowledged at first");
     }
     assert_eq!(rig.host.take_events(), []);
-    assert_eq!(rig.host.mux.unacknowledged(conn), 0);
     check_echo_on_new(&mut rig);
     rig.check();
 }
@@ -969,8 +1001,11 @@ fn close_with_nothing_in_flight_resets_at_once() {
 
 #[test]
 fn close_discards_and_renews_the_window_so_that_the_phones_program_comes_to_reading() {
-    for window_style in [WindowStyle::Constant, WindowStyle::Credit] {
-        let mut rig = Rig::up(Config { window_style, ..Config::HOST });
+    let styles = [WindowStyle::Constant, WindowStyle::Credit];
+    let policies = [AckPolicy::Prompt, AckPolicy::Immediate, AckPolicy::Classic];
+    for (window_style, ack) in styles.into_iter().flat_map(|style| policies.map(|ack| (style, ack)))
+    {
+        let mut rig = Rig::up(Config { window_style, ack, ..Config::HOST });
         let (conn, index) = rig.open(8);
         rig.host.held.insert(conn, 0);
         rig.send(conn, b"read this when you have written");
@@ -1156,6 +1191,23 @@ fn a_reset_for_no_connection_is_not_answered() {
     rig.phone.say_segment(&reset);
     rig.advance(1000);
     assert_eq!(rig.phone.seen.len(), before);
+    rig.check();
+}
+
+#[test]
+fn late_segments_of_one_connection_draw_one_reset() {
+    let mut rig = Rig::up(Config::HOST);
+    let before = rig.phone.seen.len();
+    for seq in [100, 105, 110, 115, 120, 125] {
+        let (source, dest, flags, payload) = (22, 999, ACK, b"later".to_vec());
+        let segment = Segment { source, dest, seq, ack: 6, flags, window_units: 0, payload };
+        let message = rig.phone.numbered(TCP, &segment.bytes());
+        rig.host.give(&message);
+    }
+    rig.settle();
+    assert_eq!(rig.phone.seen.len() - before, 1);
+    assert_eq!(segments(&rig).pop().unwrap().ack, 125, "of the last one");
+    assert_eq!(rig.host.mux.stats().resets_dropped, 0);
     rig.check();
 }
 

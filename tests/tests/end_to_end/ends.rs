@@ -3,13 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
-use usbmux_tests::daemon_process::{Daemon, program};
+use usbmux_tests::daemon_process::{Daemon, Lines, program};
 use usbmux_tests::random::pattern;
 use usbmux_tests::socket::PATIENCE;
-use usbmux_tests::tools::{phone_port, read_pattern, run, serve, write_pattern};
+use usbmux_tests::tools::{Running, connect, phone_port, read_pattern, run, serve, write_pattern};
 
 const LENGTH: usize = 3_000_000;
 
@@ -46,6 +46,24 @@ fn umux_connect_half_closes_and_stays_for_the_answer() {
     let output = umux_connect(&daemon, &["5000"], &pattern(1, 0, LENGTH));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stdout == pattern(2, 0, LENGTH), "{} bytes", output.stdout.len());
+}
+
+#[test]
+fn umux_forward_half_closes_and_gets_the_whole_answer() {
+    let server = serve(|mut stream| {
+        assert_eq!(read_pattern(&mut stream, 1, LENGTH), LENGTH);
+        write_pattern(&mut stream, 2, LENGTH);
+    });
+    let daemon = Daemon::start(1, &[&phone_port(5000, server)]);
+    let mut command = Command::new(program("umux"));
+    command.args(["forward", "0:5000"]).env("USBMUXD_SOCKET_ADDRESS", daemon.address());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut forward = Running(command.spawn().unwrap());
+    let line = Lines::of(forward.0.stdout.take().unwrap()).wait_for("-> 5000");
+    let mut stream = connect(line.split(' ').nth(1).unwrap().parse().unwrap());
+    assert!(write_pattern(&mut stream, 1, LENGTH));
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_pattern(&mut stream, 2, usize::MAX >> 1), LENGTH);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn sshd(folder: &Path) -> Option<(Running, u16)> {
     let path = |name: &str| folder.join(name).display().to_string();
     let configuration = format!(
         "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\n\
-         UsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nLogLevel ERROR\n",
+         UsePAM no\nStrictModes no\nPasswordAuthentication no\nPermitRootLogin yes\nLogLevel QUIET\n",
         path("host_key"),
         path("authorized_keys"),
     );
