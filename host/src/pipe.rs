@@ -4,7 +4,8 @@
 //! nusb (`submit`, `poll_next_complete`, completions in order): an OUT transfer is a vector whose
 //! length is what is sent (an empty one is a zero-length packet) and which comes back for reuse; a
 //! completed IN transfer is looked at where it lies, whatever memory that is, and its buffer goes
-//! back to the bus by itself. Here is the implementation for a virtual phone in this process.
+//! back to the bus by itself. Here is the implementation for a virtual phone in this process; the
+//! one for real phones is `usb::NusbPipe`.
 //! Leaves out: finding, opening and choosing USB devices.
 
 use std::error::Error;
@@ -38,13 +39,14 @@ pub trait Pipe {
     /// by this call.
     fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>>;
 
-    /// Resets the phone's USB port. Transfers in flight end there and come back as if done, OUT
-    /// ones with their buffers, IN ones empty.
+    /// Resets the phone's USB port: the first call begins, ready means done, and until then the pipe
+    /// is asked for nothing else. OUT transfers in flight end and do not come back; IN ones are
+    /// submitted again.
     ///
     /// # Errors
     /// The device will not come back through this pipe: a phone that enumerates again is a new
-    /// device with a pipe of its own.
-    fn reset_port(&mut self) -> Result<(), PipeError>;
+    /// device with a pipe of its own, and this one was [`Unplugged`](PipeError::Unplugged).
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>>;
 }
 
 /// A completed IN transfer, or the first part of one that is longer than the read was.
@@ -135,9 +137,12 @@ mod simulated {
             Poll::Ready(Ok(InTransfer { bytes, ended: bytes.len() < READ_LENGTH }))
         }
 
-        fn reset_port(&mut self) -> Result<(), PipeError> {
+        fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
             self.plug.reset_port();
-            Ok(())
+            while let Poll::Ready(ended) = self.plug.poll_out(cx) {
+                ended?;
+            }
+            Poll::Ready(Ok(()))
         }
     }
 }

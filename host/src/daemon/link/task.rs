@@ -74,6 +74,8 @@ pub(crate) struct LinkTask {
     data_in_flight: usize,
     /// How often the link had to be begun anew since it was last up.
     failures: u32,
+    /// Whether the port is being reset.
+    resetting: bool,
     timer: Timer,
     /// When the timer fires; it may fire earlier than anything is due, never later.
     timer_at: Option<Instant>,
@@ -89,6 +91,7 @@ impl LinkTask {
             in_flight: VecDeque::new(),
             data_in_flight: 0,
             failures: 0,
+            resetting: false,
             timer: Timer::never(),
             timer_at: None,
         }
@@ -132,13 +135,17 @@ impl LinkTask {
     fn round(&mut self, cx: &mut Context<'_>, up: &mut impl FnMut()) -> Result<bool, LinkEnd> {
         let now = self.link.now();
         self.link.shared.borrow_mut().engine.tick(now);
+        if self.resetting {
+            self.events(now, up)?;
+            return self.reset(cx);
+        }
         let received = self.receive(cx, now)?;
         self.events(now, up)?;
         self.take_back(cx)?;
         let sent = self.transmit(now);
         // A data frame may have found its connection at an end.
         self.events(now, up)?;
-        Ok(received || sent)
+        Ok(received || sent || self.resetting)
     }
 
     /// Takes the completed IN transfers, at most as many as were submitted.
@@ -153,13 +160,16 @@ impl LinkTask {
                 Poll::Ready(Err(error)) => error,
             };
             self.fault(now, fault)?;
+            break;
         }
         Ok(true)
     }
 
     /// Takes back the buffers of OUT transfers that are done.
     fn take_back(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
-        while let Some(kind) = self.in_flight.front().copied() {
+        while !self.resetting
+            && let Some(kind) = self.in_flight.front().copied()
+        {
             let Poll::Ready(done) = self.pipe.poll_out(cx) else {
                 break;
             };
@@ -183,7 +193,7 @@ impl LinkTask {
         let link = Rc::clone(&self.link);
         let mut shared = link.shared.borrow_mut();
         let mut sent = false;
-        while self.in_flight.len() < OUT_IN_FLIGHT {
+        while !self.resetting && self.in_flight.len() < OUT_IN_FLIGHT {
             let data = self.data_in_flight < DATA_IN_FLIGHT && self.send_data(&mut shared, now);
             let own = self.send_own(&mut shared, now);
             if !data && !own {
@@ -280,16 +290,36 @@ impl LinkTask {
         self.begin_anew(now)
     }
 
-    /// Resets the port and greets the phone again, once between two successes. All connections
-    /// end.
+    /// Has the port reset and the phone greeted again, once between two successes. All connections
+    /// end now.
     fn begin_anew(&mut self, now: Instant) -> Result<(), LinkEnd> {
+        if self.resetting {
+            return Ok(());
+        }
         self.failures += 1;
-        if self.failures > 1 || self.pipe.reset_port().is_err() {
+        if self.failures > 1 {
             return Err(LinkEnd::NoAnswer);
         }
-        log::debug!("phone {}: port reset", self.link.device_id);
-        self.link.shared.borrow_mut().engine.attach(now, self.pipe.max_packet_size());
+        self.resetting = true;
+        self.link.shared.borrow_mut().engine.detach(now);
         Ok(())
+    }
+
+    /// Goes on with the reset; when the port is back, so says the result, the phone is greeted.
+    fn reset(&mut self, cx: &mut Context<'_>) -> Result<bool, LinkEnd> {
+        match self.pipe.poll_reset(cx) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(())) => {
+                log::debug!("phone {}: port reset", self.link.device_id);
+                self.resetting = false;
+                self.in_flight.clear();
+                self.data_in_flight = 0;
+                self.attach();
+                Ok(true)
+            }
+            Poll::Ready(Err(PipeError::Unplugged)) => Err(LinkEnd::Unplugged),
+            Poll::Ready(Err(_)) => Err(LinkEnd::NoAnswer),
+        }
     }
 
     /// Goes to sleep until something is due; readiness of the pipe and of connections wakes too.

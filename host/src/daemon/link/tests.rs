@@ -26,7 +26,9 @@ struct Bus {
     out_done: VecDeque<Result<Vec<u8>, PipeError>>,
     input: VecDeque<Vec<u8>>,
     resets: usize,
-    reset_fails: bool,
+    /// A reset that has begun does not end.
+    resetting: bool,
+    reset_fails: Option<PipeError>,
     unplugged: bool,
 }
 
@@ -62,10 +64,15 @@ impl Pipe for TestPipe {
         }
     }
 
-    fn reset_port(&mut self) -> Result<(), PipeError> {
+    fn poll_reset(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
         let mut bus = self.bus.borrow_mut();
+        if bus.resetting {
+            return Poll::Pending;
+        }
         bus.resets += 1;
-        if bus.reset_fails { Err(PipeError::Unplugged) } else { Ok(()) }
+        bus.out.clear();
+        bus.out_done.clear();
+        Poll::Ready(bus.reset_fails.map_or(Ok(()), Err))
     }
 }
 
@@ -304,10 +311,60 @@ fn every_success_earns_a_new_reset() {
 
 #[test]
 fn port_that_cannot_be_reset_ends_the_link() {
-    let mut bench = Bench::new();
-    bench.bus.borrow_mut().reset_fails = true;
-    bench.greet_in_vain();
-    assert_eq!(bench.end, Some(LinkEnd::NoAnswer));
+    for (error, end) in [
+        (PipeError::Fault, LinkEnd::NoAnswer),
+        // The phone may be still there, as a new device.
+        (PipeError::Unplugged, LinkEnd::Unplugged),
+    ] {
+        let mut bench = Bench::new();
+        bench.bus.borrow_mut().reset_fails = Some(error);
+        bench.greet_in_vain();
+        assert_eq!(bench.end, Some(end));
+    }
+}
+
+#[test]
+fn nothing_is_asked_of_the_pipe_while_the_port_is_reset() {
+    let mut bench = Bench::up();
+    let (relay, _client) = bench.open(7);
+    bench.bus.borrow_mut().resetting = true;
+    bench.fail_one();
+    bench.link_turn();
+    // The connections know at once.
+    assert!(poll(&relay).is_ready());
+    let link = Rc::clone(&bench.link);
+    let mut connect = Box::pin(link.connect(7));
+    assert!(smol::block_on(poll_once(&mut connect)).is_none());
+    bench.bus.borrow_mut().input.push_back(b"not to be read".to_vec());
+    bench.run();
+    assert_eq!((bench.bus.borrow().input.len(), bench.ups, bench.end), (1, 1, None));
+    assert!(bench.take_out().is_none());
+    // Back again, the phone is greeted and the connect that waited goes on.
+    bench.bus.borrow_mut().input.clear();
+    bench.bus.borrow_mut().resetting = false;
+    bench.run();
+    assert_eq!((bench.bus.borrow().resets, bench.ups, bench.end), (1, 2, None));
+    assert!(smol::block_on(poll_once(&mut connect)).is_none());
+    bench.run();
+    assert!(smol::block_on(poll_once(&mut connect)).unwrap().is_ok());
+}
+
+#[test]
+fn all_transfers_that_fail_at_once_cost_one_reset() {
+    let mut bench = Bench::up();
+    let link = Rc::clone(&bench.link);
+    let connects = [7, 9].map(|port| {
+        let mut connect = Box::pin(link.connect(port));
+        assert!(smol::block_on(poll_once(&mut connect)).is_none());
+        connect
+    });
+    bench.link_turn();
+    let failed = std::mem::take(&mut bench.bus.borrow_mut().out);
+    assert_eq!(failed.len(), 2);
+    bench.bus.borrow_mut().out_done.extend(failed.iter().map(|_| Err(PipeError::Fault)));
+    drop(connects);
+    bench.run();
+    assert_eq!((bench.bus.borrow().resets, bench.ups, bench.end), (1, 2, None));
 }
 
 #[test]
