@@ -7,3 +7,4 @@ pub mod daemon;
 pub mod pipe;
 pub mod stream;
 mod untrusted;
+pub mod usb;

@@ -25,6 +25,7 @@ use super::pool::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES};
 use super::relay::Relay;
 use crate::pipe::Pipe;
 use crate::stream::ClientStream;
+pub use crate::usb::PhoneInfo;
 
 /// How many events may wait for one listener before it is hung up on.
 const EVENTS_PER_LISTENER: usize = 1024;
@@ -51,19 +52,6 @@ impl Default for Limits {
             linger: DEFAULT_LINGER,
         }
     }
-}
-
-/// What USB says of a phone.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PhoneInfo {
-    /// The UDID: the serial number with the hyphen after the 8th of 24 characters.
-    pub serial: String,
-    /// USB idProduct.
-    pub product_id: u16,
-    /// bus << 16 | address.
-    pub location_id: u32,
-    /// Bit/s.
-    pub speed: u64,
 }
 
 /// A phone as clients see it.
@@ -175,6 +163,16 @@ impl Registry {
     /// Starts the link to a phone that was plugged in and returns its device id. The phone becomes
     /// visible when its link is up.
     pub fn attach(&self, info: PhoneInfo, pipe: Box<dyn Pipe>) -> u32 {
+        self.attach_until(info, pipe, |_| {})
+    }
+
+    /// As [`attach`](Self::attach), and `ended` is called when the phone is gone from the registry.
+    pub(crate) fn attach_until(
+        &self,
+        info: PhoneInfo,
+        pipe: Box<dyn Pipe>,
+        ended: impl FnOnce(LinkEnd) + 'static,
+    ) -> u32 {
         let device_id = self.0.last_device_id.get() + 1;
         self.0.last_device_id.set(device_id);
         let PhoneInfo { serial, product_id, location_id, speed } = info;
@@ -190,6 +188,7 @@ impl Registry {
             .spawn(async move {
                 let end = task.run(|| registry.show(device_id)).await;
                 registry.remove(device_id, end);
+                ended(end);
             })
             .detach();
         device_id

@@ -7,6 +7,7 @@ use usbmux_phone::{Options, Plug};
 
 use super::registry::{PhoneInfo, Registry};
 use crate::pipe::SimulatedPipe;
+use crate::usb::choose;
 
 /// The bus number that virtual phones pretend to be on; their number is the address.
 const BUS: u32 = 1;
@@ -17,33 +18,10 @@ pub fn plug_in(executor: &LocalExecutor<'static>, registry: &Registry, options: 
     let (plug, life) = Plug::new(options);
     executor.spawn(life).detach();
     let info = PhoneInfo {
-        serial: udid(plug.serial()),
+        serial: choose::udid(plug.serial()).unwrap_or_default(),
         product_id: plug.product_id(),
         location_id: BUS << 16 | number & 0xffff,
         speed: plug.speed(),
     };
     registry.attach(info, Box::new(SimulatedPipe::new(plug)))
-}
-
-/// Turns a USB serial number into the UDID: new phones' 24 characters get a hyphen after the 8th
-/// (PROTOCOL §1).
-fn udid(serial: &str) -> String {
-    match serial.split_at_checked(8) {
-        Some((head, tail)) if serial.len() == 24 => format!("{head}-{tail}"),
-        _ => serial.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_serial_of_24_characters_gets_the_hyphen() {
-        let old = "0123456789012345678901234567890123456789";
-        assert_eq!(udid(old), old);
-        assert_eq!(udid("000080300000000000000001"), "00008030-0000000000000001");
-        assert_eq!(udid("00008030000000000000001"), "00008030000000000000001");
-        assert_eq!(udid(""), "");
-    }
 }
