@@ -79,12 +79,32 @@ fn one_line(output: &Output) -> &str {
     text.trim_end()
 }
 
+/// Whether a device of Apple's vendor number is on this machine's USB.
+fn has_apple_device() -> bool {
+    let devices = fs::read_dir("/sys/bus/usb/devices").into_iter().flatten().flatten();
+    let vendors = devices.map(|device| fs::read_to_string(device.path().join("idVendor")));
+    vendors.flatten().any(|vendor| vendor.trim() == "05ac")
+}
+
 #[test]
-fn without_simulate_it_says_what_this_build_can_do() {
+fn machine_without_usb_is_told_in_one_line_and_waits() {
+    if has_apple_device() {
+        return;
+    }
     let folder = folder();
-    let output = output(&folder, &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(one_line(&output).contains("--simulate"));
+    let path = folder.path().join("usbmuxd");
+    let socket = path.to_str().unwrap();
+    for (option, what) in [("-f", "waiting for phones"), ("-n", "no phone is waited for")] {
+        let mut umuxd = start(&folder, &["-S", socket, "-C", socket, option]);
+        assert_eq!(umuxd.listening_on(), format!("UNIX:{socket}"));
+        let line = umuxd.line();
+        assert!(line.contains("USB") && line.contains(what), "{line}");
+        UnixStream::connect(&path).unwrap();
+        assert_eq!(umuxd.end_with(Signal::TERM), Some(0));
+        let mut rest = String::new();
+        umuxd.stderr.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest.lines().filter(|line| !line.contains("signal")).count(), 0, "{rest}");
+    }
 }
 
 #[test]

@@ -6,11 +6,23 @@
 use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use async_signal::{Signal, Signals};
 use clap::Parser;
 use log::LevelFilter;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use smol::stream::StreamExt;
+use usbmux_host::address::{Address, DEFAULT_PATH, DEFAULT_PORT};
+use usbmux_host::daemon::listen::{IfTaken, Listener};
 use usbmux_host::daemon::options::{Options, complaint};
+use usbmux_host::daemon::places::{PidFile, PlaceError, runtime_folder};
+use usbmux_host::daemon::records::{self, Records};
+use usbmux_host::daemon::registry::Limits;
+use usbmux_host::daemon::{Daemon, usb};
+use usbmux_host::usb::Hotplug;
 
 /// The exit status for a command line that asks for what cannot be.
 const WRONG_USAGE: u8 = 2;
@@ -64,115 +76,128 @@ fn start_log(options: &Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-#[cfg(feature = "simulate")]
+/// Runs a daemon until a signal ends it.
 fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
-    if options.simulate.is_none() {
-        return Ok(no_usb());
-    }
+    #[cfg(feature = "simulate")]
     if let Some(number) = simulating::missing_phone(&options) {
         say(format_args!(
             "umuxd: there is no phone {number} to misbehave: say --simulate={number}"
         ));
         return Ok(ExitCode::from(WRONG_USAGE));
     }
-    smol::block_on(simulating::serve(options))
+    smol::block_on(run(&options))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new([Signal::Term, Signal::Int])?;
+    let _pidfile = options.pidfile.0.as_deref().map(PidFile::new).transpose()?;
+    raise_descriptor_limit();
+
+    let limits = Limits { linger: options.linger, ..Limits::default() };
+    let mut daemon = Daemon::new(limits, Records::new(records_folder(options)?))?;
+    listen(&mut daemon, options)?;
+    for address in daemon.addresses() {
+        say(format_args!("listening on {address}"));
+    }
+    plug_in(&daemon, options);
+    daemon
+        .run(async {
+            if let Some(Ok(signal)) = signals.next().await {
+                log::info!("ending on signal {signal:?}");
+            }
+        })
+        .await;
+    Ok(())
+}
+
+/// Pair records of virtual phones stay out of the system's folder.
+fn records_folder(options: &Options) -> Result<PathBuf, PlaceError> {
+    match &options.config_dir {
+        Some(folder) => Ok(folder.clone()),
+        None if simulates(options) => Ok(runtime_folder()?.join("lockdown")),
+        None => Ok(records::DEFAULT_FOLDER.into()),
+    }
+}
+
+fn listen(daemon: &mut Daemon, options: &Options) -> Result<(), Box<dyn Error>> {
+    let mode = options.socket_mode.0;
+    match &options.socket {
+        Some(Address::Unix(path)) => daemon.listen(Listener::unix(path, mode)?),
+        Some(Address::Tcp { host, port }) => {
+            let address = resolve(host, *port)?;
+            daemon.listen(Listener::tcp(address, IfTaken::Fail)?);
+        }
+        None if simulates(options) => {
+            let path = runtime_folder()?.join("usbmuxd");
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
+            daemon.listen(Listener::unix(&path, mode)?);
+            daemon.listen(Listener::tcp(address, IfTaken::TryNext)?);
+        }
+        None => daemon.listen(Listener::unix(Path::new(DEFAULT_PATH), mode)?),
+    }
+    Ok(())
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Box<dyn Error>> {
+    let mut found = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot listen on {host}: {error}"))?;
+    found.next().ok_or_else(|| format!("{host} has no address to listen on").into())
+}
+
+/// Brings the phones: virtual ones if asked for, else those on USB.
+fn plug_in(daemon: &Daemon, options: &Options) {
+    #[cfg(feature = "simulate")]
+    if simulates(options) {
+        return simulating::plug_in(daemon, options);
+    }
+    let hotplug = if options.disable_hotplug { Hotplug::Off } else { Hotplug::On };
+    usb::serve(daemon.executor(), daemon.registry(), hotplug);
+}
+
+#[cfg(feature = "simulate")]
+fn simulates(options: &Options) -> bool {
+    options.simulate.is_some()
 }
 
 #[cfg(not(feature = "simulate"))]
-fn serve(_: Options) -> Result<ExitCode, Box<dyn Error>> {
-    Ok(no_usb())
+fn simulates(_: &Options) -> bool {
+    false
 }
 
-fn no_usb() -> ExitCode {
-    say(format_args!("umuxd: this build serves virtual phones only yet: start it with --simulate"));
-    ExitCode::from(WRONG_USAGE)
+/// Ten thousand connections need as many descriptors; most systems allow a program to raise its own
+/// limit that far.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("the limit of open files stays as it is: {error}");
+    }
 }
 
 #[cfg(feature = "simulate")]
 mod simulating {
-    use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
-    use std::path::PathBuf;
+    use usbmux_host::address::{Address, ENVIRONMENT_VARIABLE};
+    use usbmux_host::daemon::{Daemon, simulate};
 
-    use async_signal::{Signal, Signals};
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    use smol::stream::StreamExt;
-    use usbmux_host::address::{Address, DEFAULT_PORT, ENVIRONMENT_VARIABLE};
-    use usbmux_host::daemon::Daemon;
-    use usbmux_host::daemon::listen::{IfTaken, Listener};
-    use usbmux_host::daemon::places::{PidFile, runtime_folder};
-    use usbmux_host::daemon::records::Records;
-    use usbmux_host::daemon::registry::Limits;
-    use usbmux_host::daemon::simulate;
-
-    use super::{Error, ExitCode, Options, say};
-
-    /// Runs a daemon with virtual phones until a signal ends it.
-    pub(super) async fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
-        let mut signals = Signals::new([Signal::Term, Signal::Int])?;
-        let _pidfile = options.pidfile.0.as_deref().map(PidFile::new).transpose()?;
-        raise_descriptor_limit();
-
-        let limits = Limits { linger: options.linger, ..Limits::default() };
-        let mut daemon = Daemon::new(limits, records(&options)?)?;
-        listen(&mut daemon, &options)?;
-        for phone in phones(&options) {
-            simulate::plug_in(daemon.executor(), daemon.registry(), phone);
-        }
-        for address in daemon.addresses() {
-            say(format_args!("listening on {address}"));
-        }
-        if options.socket.is_none() {
-            say_what_to_try(&daemon);
-        }
-        daemon
-            .run(async {
-                if let Some(Ok(signal)) = signals.next().await {
-                    log::info!("ending on signal {signal:?}");
-                }
-            })
-            .await;
-        Ok(ExitCode::SUCCESS)
-    }
+    use super::{Options, say};
 
     /// Returns the number of a phone that has a quirk and will not be there.
     pub(super) fn missing_phone(options: &Options) -> Option<u32> {
-        let phones = options.simulate.unwrap_or(0);
+        let phones = options.simulate?;
         let mut numbers = options.phone_quirk.iter().filter_map(|quirk| quirk.number);
         numbers.find(|number| *number > phones)
     }
 
-    /// Pair records of virtual phones stay out of the system's folder.
-    fn records(options: &Options) -> Result<Records, Box<dyn Error>> {
-        let folder = match &options.config_dir {
-            Some(folder) => folder.clone(),
-            None => runtime_folder()?.join("lockdown"),
-        };
-        Ok(Records::new(folder))
-    }
-
-    fn listen(daemon: &mut Daemon, options: &Options) -> Result<(), Box<dyn Error>> {
-        let mode = options.socket_mode.0;
-        match &options.socket {
-            Some(Address::Unix(path)) => daemon.listen(Listener::unix(path, mode)?),
-            Some(Address::Tcp { host, port }) => {
-                let address = resolve(host, *port)?;
-                daemon.listen(Listener::tcp(address, IfTaken::Fail)?);
-            }
-            None => {
-                let path: PathBuf = runtime_folder()?.join("usbmuxd");
-                let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DEFAULT_PORT);
-                daemon.listen(Listener::unix(&path, mode)?);
-                daemon.listen(Listener::tcp(address, IfTaken::TryNext)?);
-            }
+    /// Plugs the virtual phones in and says what to try with them.
+    pub(super) fn plug_in(daemon: &Daemon, options: &Options) {
+        for phone in phones(options) {
+            simulate::plug_in(daemon.executor(), daemon.registry(), phone);
         }
-        Ok(())
-    }
-
-    fn resolve(host: &str, port: u16) -> Result<SocketAddr, Box<dyn Error>> {
-        let mut found = (host, port)
-            .to_socket_addrs()
-            .map_err(|error| format!("cannot listen on {host}: {error}"))?;
-        found.next().ok_or_else(|| format!("{host} has no address to listen on").into())
+        if options.socket.is_none() {
+            say_what_to_try(daemon);
+        }
     }
 
     fn phones(options: &Options) -> impl Iterator<Item = usbmux_phone::Options> {
@@ -202,15 +227,5 @@ mod simulating {
         say(format_args!("  idevice_id -l"));
         say(format_args!("  ideviceinfo -s"));
         say(format_args!("  (echo hello; sleep 1) | inetcat 7"));
-    }
-
-    /// Ten thousand connections need as many descriptors; most systems allow a program to raise
-    /// its own limit that far.
-    fn raise_descriptor_limit() {
-        let limit = getrlimit(Resource::Nofile);
-        let raised = Rlimit { current: limit.maximum, ..limit };
-        if let Err(error) = setrlimit(Resource::Nofile, raised) {
-            log::debug!("the limit of open files stays as it is: {error}");
-        }
     }
 }

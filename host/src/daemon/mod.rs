@@ -8,6 +8,7 @@
 //! | `relay` | one connection: a client's socket and the engine's side of it |
 //! | `pool` | the memory that a phone's connections may make us hold |
 //! | `hangup` | notices that a half-closed client is gone |
+//! | `usb` | real phones |
 //! | `simulate` | virtual phones in this process |
 //! | `session` | the socket protocol with one client, until it connects |
 //! | `listen` | the sockets clients come in by |
@@ -29,6 +30,7 @@ mod relay;
 pub mod session;
 #[cfg(feature = "simulate")]
 pub mod simulate;
+pub mod usb;
 
 use std::io;
 use std::rc::Rc;

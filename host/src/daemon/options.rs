@@ -36,6 +36,10 @@ pub struct Options {
     #[arg(short = 'p', long)]
     pub no_preflight: bool,
 
+    /// Serve only the phones that are there at the start
+    #[arg(short = 'n', long)]
+    pub disable_hotplug: bool,
+
     /// Listen here only: a path, UNIX:PATH or ADDRESS:PORT (port 0: a free one)
     #[arg(short = 'S', long, value_name = "ADDR:PORT|PATH")]
     pub socket: Option<Address>,
@@ -206,8 +210,9 @@ mod tests {
 
     #[test]
     fn options_of_the_reference_daemon_are_understood() {
-        let options = parse("umuxd -f -v -v -p -S /run/x -C /c -P /p -l /l").unwrap();
+        let options = parse("umuxd -f -v -v -p -n -S /run/x -C /c -P /p -l /l").unwrap();
         assert_eq!(options.verbose, 2);
+        assert!(options.disable_hotplug && !parse("umuxd").unwrap().disable_hotplug);
         assert_eq!(options.socket, Some(Address::Unix("/run/x".into())));
         assert_eq!(options.config_dir, Some("/c".into()));
         assert_eq!(options.pidfile, PidFilePath(Some("/p".into())));
@@ -217,7 +222,7 @@ mod tests {
 
     #[test]
     fn options_that_do_not_work_yet_are_unknown() {
-        for option in ["-U", "-n", "-z", "-u", "-s", "-x", "-X", "--trace"] {
+        for option in ["-U", "-z", "-u", "-s", "-x", "-X", "--trace"] {
             assert!(refused(&format!("umuxd {option} x")).contains("unexpected argument"));
         }
     }
