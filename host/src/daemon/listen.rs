@@ -286,6 +286,9 @@ impl fmt::Display for ListenError {
                     f.write_str("the port is taken; choose another one with --socket")
                 }
                 io::ErrorKind::NotFound => f.write_str("the folder does not exist"),
+                io::ErrorKind::PermissionDenied => {
+                    f.write_str("permission denied; run as root, or choose another with --socket")
+                }
                 _ => error.fmt(f),
             },
         }
