@@ -42,6 +42,12 @@ impl Setup {
             length: u16::from_le_bytes([e, f]),
         }
     }
+
+    /// Whether it asks for a configuration, the active one included: either way the interfaces
+    /// begin anew (USB 2.0 §9.1.1.5).
+    pub fn is_set_configuration(&self) -> bool {
+        (self.request_type, self.request) == (0x00, request::SET_CONFIGURATION)
+    }
 }
 
 /// What the phone answers to a SETUP packet.
@@ -95,6 +101,12 @@ impl ControlEndpoint {
             configuration: 0,
             ethernet_alternate: 0,
         }
+    }
+
+    /// The cable was pulled, or the phone left the bus to switch its mode: the mode alone stays.
+    pub fn leave_bus(&mut self) {
+        self.configuration = 0;
+        self.ethernet_alternate = 0;
     }
 
     /// The active configuration's value; 0 while there is none.
@@ -193,8 +205,7 @@ impl ControlEndpoint {
             }
             (0xc0, request::SET_MODE) => {
                 self.mode = u8::try_from(setup.index).ok()?;
-                self.configuration = 0;
-                self.ethernet_alternate = 0;
+                self.leave_bus();
                 Some(Answer::Switch { data: vec![0], mode: self.mode })
             }
             _ => None,

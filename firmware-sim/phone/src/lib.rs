@@ -4,6 +4,7 @@
 //!
 //! | floor | file | what it does |
 //! |---|---|---|
+//! | kernel's cable | `usbip/`, `vhci.rs` | requests of a Linux kernel's virtual host controller |
 //! | cable | `plug.rs` | transfers of a host in this program, time, TCP connections of mapped ports |
 //! | phone | `phone.rs` | engine, programs, quirks; reads no clock and no socket |
 //! | programs | `services/` | echo, discard, chargen, lockdownd, mapped ports |
@@ -35,6 +36,8 @@ mod options;
 mod phone;
 mod plug;
 mod services;
+pub mod usbip;
+pub mod vhci;
 
 pub use identity::Identity;
 pub use options::{HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, UnknownQuirk};

@@ -291,6 +291,17 @@ impl Plug {
         Cable::poll(&mut cable.in_done, &mut cable.in_waker, cable.unplugged, cx)
     }
 
+    /// Takes back an OUT transfer that has not completed: the `index`-th of those, the oldest being
+    /// 0. It never reaches the phone.
+    pub fn cancel_out(&mut self, index: usize) -> Option<Vec<u8>> {
+        self.cable.borrow_mut().out_submitted.remove(index)
+    }
+
+    /// Takes back a read that has not completed: the `index`-th of those, the oldest being 0.
+    pub fn cancel_in(&mut self, index: usize) -> Option<Vec<u8>> {
+        self.cable.borrow_mut().in_submitted.remove(index).map(|(buffer, _)| buffer)
+    }
+
     /// Resets the port: the phone forgets its session, and all pending transfers end; reads come
     /// back empty, those that had completed and were not yet polled included.
     pub fn reset_port(&mut self) {
