@@ -1,0 +1,216 @@
+//! Moves bytes through a daemon, checks every one of them, and says what it took.
+//!
+//! - `down` reads from the phone's character generator and compares with RFC 864.
+//! - `up` writes to a port of the phone's that a `confirm` stands behind, and is done when that has
+//!   seen every byte and said so: what a socket has swallowed has not arrived.
+//! - `confirm` is the TCP server for the phone's mapped port.
+//!
+//! `down` and `up` print one line: bytes, seconds, and the CPU time that the process `--daemon` spent
+//! meanwhile. They speak the socket protocol, or with `--raw` talk to something that has connected
+//! already, as `nusb-floor` has.
+
+use clap::{Args, Parser, Subcommand};
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{fs, thread};
+use usbmux_tests::random::pattern;
+use usbmux_tests::socket::Client;
+
+/// The phone's character generator.
+const CHARGEN: u16 = 19;
+/// Bytes moved by one call.
+const PIECE: usize = 64 << 10;
+/// Bytes in the megabyte of all figures.
+const MEGABYTE: usize = 1_000_000;
+/// What `confirm` answers when every byte was right.
+const CONFIRMED: u8 = b'y';
+/// Salt of the pattern.
+const SALT: u32 = 17;
+
+#[derive(Parser, Debug)]
+#[command(name = "transfer", about = "Moves bytes through a daemon and checks every one of them")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand, Debug)]
+enum Task {
+    /// From the phone.
+    Down(Way),
+    /// To the phone.
+    Up {
+        #[command(flatten)]
+        way: Way,
+        /// The phone's port that is mapped to a `confirm`.
+        #[arg(long)]
+        port: u16,
+    },
+    /// Counts and checks what `up` sends, for ever.
+    Confirm {
+        /// Where to listen.
+        address: SocketAddr,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Way {
+    /// The daemon's socket.
+    socket: PathBuf,
+    /// How much.
+    megabytes: usize,
+    /// The socket is the connection already.
+    #[arg(long)]
+    raw: bool,
+    /// The process whose CPU time counts.
+    #[arg(long, value_name = "PID")]
+    daemon: Option<u32>,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Down(way) => way.measure("down", CHARGEN, down),
+        Task::Up { way, port } => way.measure("up", port, up),
+        Task::Confirm { address } => confirm(address),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("transfer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Moved = Result<(), Box<dyn Error>>;
+
+impl Way {
+    fn measure(&self, name: &str, port: u16, work: fn(UnixStream, usize) -> Moved) -> Moved {
+        let stream = self.connect(port)?;
+        let length = self.megabytes * MEGABYTE;
+        let cpu = self.cpu_nanoseconds()?;
+        let begun = Instant::now();
+        work(stream, length)?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let cpu = self.cpu_nanoseconds()? - cpu;
+        let megabytes = self.megabytes as f64;
+        print!("{name} {length} bytes in {seconds:.3} s, {:.1} MB/s", megabytes / seconds);
+        match self.daemon {
+            Some(_) => println!(", CPU {:.3} ms/MB", cpu as f64 / 1e6 / megabytes),
+            None => println!(),
+        }
+        Ok(())
+    }
+
+    /// The connection to a port of the only phone, or whatever stands behind the socket.
+    fn connect(&self, port: u16) -> Result<UnixStream, Box<dyn Error>> {
+        let mut client = Client::connect(&self.socket)?;
+        if !self.raw {
+            let answer = client.ask(0, "ListDevices", &[])?;
+            let list = answer.dictionary().get("DeviceList").and_then(plist::Value::as_array);
+            let [phone] = list.map_or(&[][..], Vec::as_slice) else {
+                return Err("the daemon has no phone, or several".into());
+            };
+            let id = phone.as_dictionary().and_then(|phone| phone.get("DeviceID"));
+            let id = id.and_then(plist::Value::as_unsigned_integer).ok_or("no DeviceID")?;
+            match client.connect_port(u32::try_from(id)?, port)? {
+                0 => {}
+                number => return Err(format!("Connect to port {port}: Result {number}").into()),
+            }
+        }
+        Ok(client.stream)
+    }
+
+    /// What the daemon's threads have spent so far.
+    fn cpu_nanoseconds(&self) -> Result<u64, Box<dyn Error>> {
+        let Some(pid) = self.daemon else { return Ok(0) };
+        let mut sum = 0;
+        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let times = fs::read_to_string(thread?.path().join("schedstat"))?;
+            sum += times.split(' ').next().ok_or("an empty schedstat")?.parse::<u64>()?;
+        }
+        Ok(sum)
+    }
+}
+
+/// The lines of RFC 864, repeated: 95 of them, each 72 characters and CR LF.
+fn rfc_864() -> Vec<u8> {
+    let mut lines = Vec::new();
+    for line in 0..95 {
+        lines.extend((0..72).map(|column| b' ' + (line + column) % 95));
+        lines.extend(b"\r\n");
+    }
+    lines
+}
+
+fn down(mut stream: UnixStream, length: usize) -> Moved {
+    // Long enough that a piece can begin anywhere in the first round.
+    let period = rfc_864();
+    let expected: Vec<u8> = period.iter().copied().cycle().take(period.len() + PIECE).collect();
+    let mut bytes = vec![0; PIECE];
+    let mut seen = 0;
+    while seen < length {
+        let most = PIECE.min(length - seen);
+        let count = stream.read(&mut bytes[..most])?;
+        let at = seen % period.len();
+        if count == 0 || bytes[..count] != expected[at..at + count] {
+            return Err(format!("byte {seen} or one soon after it is wrong or missing").into());
+        }
+        seen += count;
+    }
+    Ok(())
+}
+
+fn up(mut stream: UnixStream, length: usize) -> Moved {
+    stream.write_all(&(length as u64).to_le_bytes())?;
+    let piece = pattern(SALT, 0, PIECE);
+    let mut left = length;
+    while left > 0 {
+        let count = left.min(PIECE);
+        stream.write_all(&piece[..count])?;
+        left -= count;
+    }
+    let mut answer = [0];
+    match stream.read(&mut answer)? {
+        1 if answer == [CONFIRMED] => Ok(()),
+        0 => Err("the phone hung up instead of confirming".into()),
+        _ => Err("the phone got other bytes than were sent".into()),
+    }
+}
+
+fn confirm(address: SocketAddr) -> Moved {
+    for stream in TcpListener::bind(address)?.incoming() {
+        let stream = stream?;
+        thread::spawn(move || {
+            if let Err(error) = confirm_one(stream) {
+                eprintln!("transfer: confirm: {error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+fn confirm_one(mut stream: TcpStream) -> Moved {
+    let mut length = [0; 8];
+    stream.read_exact(&mut length)?;
+    let mut left = usize::try_from(u64::from_le_bytes(length))?;
+    let expected = pattern(SALT, 0, PIECE);
+    let (mut bytes, mut at, mut right) = (vec![0; PIECE], 0, true);
+    while left > 0 {
+        let most = left.min(PIECE - at);
+        let count = stream.read(&mut bytes[..most])?;
+        if count == 0 {
+            return Err(format!("the stream ended {left} bytes early").into());
+        }
+        right &= bytes[..count] == expected[at..at + count];
+        at = (at + count) % PIECE;
+        left -= count;
+    }
+    stream.write_all(&[if right { CONFIRMED } else { b'n' }])?;
+    Ok(())
+}
