@@ -315,6 +315,42 @@ fn a_full_packet_ends_a_message_only_with_its_zlp() {
     assert_eq!(kernel.answer(), Answer::Unlinked { seqnum: unlink, status: -104 });
 }
 
+/// The phone counts transfers, and loses one of them by its number.
+#[test]
+fn the_zlp_flag_adds_a_transfer_only_behind_a_full_packet() {
+    let lost = |number: u32, flagged: &[u8]| {
+        let mut options = Options::new(1);
+        options.quirks.push(format!("lost-transfer={number}").parse().unwrap());
+        let mut kernel = plug_in(UsbIp::new(options));
+        kernel.submit(OUT, 0, 0, 0, SET_CONFIGURATION_4, &[]);
+        kernel.answer();
+        kernel.bulk_out(0x40, flagged);
+        kernel.answer();
+        // Ends the flagged message, should it have no end yet.
+        kernel.out(&[]);
+        kernel.out(&VERSION_2);
+        kernel.out(&VERSION_2);
+        // Reads until one is still there when the phone has taken another transfer.
+        for answers in 0.. {
+            let read = kernel.bulk_in(0, 512);
+            let later = kernel.bulk_out(0, &[]);
+            let first = kernel.answer();
+            if first == sent(later, 0) {
+                return answers;
+            }
+            assert_eq!([first, kernel.answer()], [done(read, &VERSION_2), sent(later, 0)]);
+        }
+        unreachable!()
+    };
+    // Full: the transfer, its ZLP, the empty one, and two VERSIONs of which number 4 is lost.
+    let full = [0; 512];
+    assert_eq!([lost(3, &full), lost(4, &full), lost(5, &full), lost(6, &full)], [2, 1, 1, 2]);
+    // Otherwise there is one less.
+    for not_full in [&[0; 511][..], &[]] {
+        assert_eq!([lost(2, not_full), lost(3, not_full), lost(4, not_full)], [2, 1, 1]);
+    }
+}
+
 #[test]
 fn an_unlinked_read_takes_nothing() {
     let mut kernel = configured();
@@ -341,12 +377,12 @@ fn unlinked_out_transfers_never_reach_the_phone() {
     for _ in 0..16 {
         kernel.out(&VERSION_2);
     }
-    let waiting = [0; 3].map(|_| kernel.bulk_out(0, &VERSION_2));
     // 512 bytes with a ZLP are two transfers on the bus and one to be unlinked.
-    let message = [&VERSION_2[..], &[0; 492]].concat();
-    let with_zlp = kernel.bulk_out(0x40, &message);
-    let last = kernel.bulk_out(0, &VERSION_2);
-    for target in [waiting[1], with_zlp] {
+    let with_zlp = [&VERSION_2[..], &[0; 492]].concat();
+    let submits: [(u32, &[u8]); 5] =
+        [(0, &VERSION_2), (0x40, &with_zlp), (0, &VERSION_2), (0, &VERSION_2), (0x40, &with_zlp)];
+    let waiting = submits.map(|(flags, bytes)| kernel.bulk_out(flags, bytes));
+    for target in [waiting[2], waiting[4]] {
         let unlink = kernel.unlink(target);
         assert_eq!(kernel.answer(), Answer::Unlinked { seqnum: unlink, status: -104 });
     }
@@ -360,12 +396,14 @@ fn unlinked_out_transfers_never_reach_the_phone() {
                     assert_eq!(data, VERSION_2);
                     break;
                 }
-                Answer::Submitted { seqnum, status: 0, actual: 20, .. } => completed.push(seqnum),
+                Answer::Submitted { seqnum, status: 0, actual, .. } => {
+                    completed.push((seqnum, actual));
+                }
                 other => panic!("{other:?}"),
             }
         }
     }
-    assert_eq!(completed, [waiting[0], waiting[2], last]);
+    assert_eq!(completed, [(waiting[0], 20), (waiting[1], 512), (waiting[3], 20)]);
 }
 
 #[test]
@@ -411,8 +449,17 @@ fn a_switched_mode_outlives_the_cable() {
 fn the_cable_is_out_when_either_end_says_so() {
     let kernel = configured();
     kernel.socket.shutdown(std::net::Shutdown::Write).unwrap();
-    let (rest, ended, _) = kernel.rest();
+    let (rest, ended, phone) = kernel.rest();
     assert_eq!((rest, ended.unwrap()), (vec![], Ended::HungUp));
+
+    // Plugged in again it is not configured; and this time the host hangs up on its answer.
+    let mut kernel = plug_in(phone);
+    let seqnum = kernel.submit(IN, 0, 0, 1, [0x80, 8, 0, 0, 0, 0, 1, 0], &[]);
+    assert_eq!(kernel.answer(), done(seqnum, &[0]));
+    kernel.submit(IN, 0, 0, 4, GET_MODE, &[]);
+    kernel.socket.read_exact(&mut [0]).unwrap();
+    drop(kernel.socket);
+    assert_eq!(kernel.phone.join().unwrap().1.unwrap(), Ended::HungUp);
 
     let mut options = Options::new(1);
     options.quirks.push("unplug=0".parse().unwrap());
@@ -482,11 +529,20 @@ fn out_bytes_waiting_for_the_phone_have_a_limit() {
         kernel.out(&VERSION_2);
     }
     let big = vec![0; 16 << 20];
-    for _ in 0..4 {
-        kernel.bulk_out(0, &big);
-    }
+    let waiting = [0; 4].map(|_| kernel.bulk_out(0, &big));
     let seqnum = kernel.bulk_out(0, &[0]);
     assert_eq!(kernel.answer(), failed(seqnum, -12));
+    // What is taken back counts no more …
+    kernel.unlink(waiting[3]);
+    kernel.answer();
+    let small = kernel.bulk_out(0, &[0]);
+    let unlink = kernel.unlink(small);
+    assert_eq!(kernel.answer(), Answer::Unlinked { seqnum: unlink, status: -104 });
+    // … nor what the phone has taken.
+    let mut kernel = configured();
+    for _ in 0..5 {
+        kernel.out(&big);
+    }
 }
 
 #[test]

@@ -110,6 +110,9 @@ impl<'a> Session<'a> {
                 Ok(Step::Moved) => {}
                 Ok(Step::Waits) => return Poll::Pending,
                 Ok(Step::Ended(why)) => return Poll::Ready(Ok(why)),
+                Err(UsbIpError::Socket(error)) if is_hang_up(&error) => {
+                    return Poll::Ready(Ok(Ended::HungUp));
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
@@ -119,29 +122,22 @@ impl<'a> Session<'a> {
 
     fn step(&mut self, cx: &mut Context<'_>) -> Result<Step, UsbIpError> {
         let mut moved = false;
-        if self.answers.len() < ANSWERS_HIGH && !self.leaving {
-            moved |= match self.complete(cx, ANSWERS_HIGH) {
+        if self.may_go_on() {
+            moved |= match self.complete(cx) {
                 Ok(some) => some,
                 Err(Unplugged) => return Ok(Step::Ended(Ended::Unplugged)),
             };
-            match self.read(cx) {
-                Poll::Ready(Ok(0)) => return Ok(Step::Ended(Ended::HungUp)),
-                Poll::Ready(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {
-                    return Ok(Step::Ended(Ended::HungUp));
-                }
-                Poll::Ready(read) => {
-                    read?;
-                    if let Some(command) = self.take_read()? {
-                        // What has completed is answered first.
-                        if self.complete(cx, usize::MAX).is_err() {
-                            return Ok(Step::Ended(Ended::Unplugged));
-                        }
-                        self.unlink(command);
-                    }
-                    moved = true;
-                }
-                Poll::Pending => {}
+        }
+        // Only when everything that has completed is answered: a kernel that is told of an unlinking
+        // before the transfer's completion takes the late answer for a broken cable.
+        if self.may_go_on()
+            && let Poll::Ready(count) = self.read(cx)
+        {
+            if count? == 0 {
+                return Ok(Step::Ended(Ended::HungUp));
             }
+            self.take_read()?;
+            moved = true;
         }
         moved |= self.write(cx)?;
         Ok(match moved {
@@ -149,6 +145,10 @@ impl<'a> Session<'a> {
             true => Step::Moved,
             false => Step::Waits,
         })
+    }
+
+    fn may_go_on(&self) -> bool {
+        self.answers.len() < ANSWERS_HIGH && !self.leaving
     }
 
     /// Reads into what is being read, at least one byte; 0 when the host hung up.
@@ -180,13 +180,15 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes what has been read, if it is whole, and begins to read the next. An unlink is the
-    /// caller's.
-    fn take_read(&mut self) -> Result<Option<Unlink>, UsbIpError> {
+    /// Takes what has been read, if it is whole, and begins to read the next.
+    fn take_read(&mut self) -> Result<(), UsbIpError> {
         self.reading = match mem::replace(&mut self.reading, Reading::NOTHING) {
             Reading::Header(bytes, HEADER) => match Command::parse(&bytes)? {
                 Command::Submit(submit) => self.begin(submit),
-                Command::Unlink(unlink) => return Ok(Some(unlink)),
+                Command::Unlink(unlink) => {
+                    self.unlink(unlink);
+                    Reading::NOTHING
+                }
             },
             Reading::Body(submit, bytes, have) if have == bytes.len() => {
                 self.submit(submit, bytes);
@@ -200,7 +202,7 @@ impl<'a> Session<'a> {
             }
             unfinished => unfinished,
         };
-        Ok(None)
+        Ok(())
     }
 
     /// A transfer's fixed part was read: decides what happens to the rest.
@@ -293,11 +295,11 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Answers the transfers that the phone has completed, while fewer than `high` bytes of answers
-    /// wait; says whether there were any.
-    fn complete(&mut self, cx: &mut Context<'_>, high: usize) -> Result<bool, Unplugged> {
+    /// Answers the transfers that the phone has completed, while there is room for answers; says
+    /// whether there were any.
+    fn complete(&mut self, cx: &mut Context<'_>) -> Result<bool, Unplugged> {
         let mut some = false;
-        while self.answers.len() < high
+        while self.answers.len() < ANSWERS_HIGH
             && let Poll::Ready(bytes) = self.plug.poll_in(cx)
         {
             let bytes = bytes?;
@@ -313,7 +315,7 @@ impl<'a> Session<'a> {
             }
             self.recycle(bytes);
         }
-        while self.answers.len() < high
+        while self.answers.len() < ANSWERS_HIGH
             && let Poll::Ready(bytes) = self.plug.poll_out(cx)
         {
             self.recycle(bytes?);
@@ -331,9 +333,6 @@ impl<'a> Session<'a> {
     }
 
     /// Takes a transfer back, if it has not completed.
-    ///
-    /// Everything that has completed was answered before: a kernel that is told of the unlinking
-    /// first takes the late answer for a broken cable.
     fn unlink(&mut self, unlink: Unlink) {
         let found = self.withdraw(unlink.target);
         trace!("{unlink:?}: {found}");
@@ -392,6 +391,11 @@ impl<'a> Session<'a> {
             self.spare.push(bytes);
         }
     }
+}
+
+/// The other end closed its socket, with or without answers unread.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 /// What one round led to.
