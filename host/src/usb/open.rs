@@ -106,13 +106,11 @@ impl Error for OpenError {
 pub fn open(info: &DeviceInfo, highest: u8) -> Result<Opened, OpenError> {
     let device = info.open().wait().map_err(OpenError::at("open it"))?;
     let serial = serial(info, &device)?;
-    let mode = mode::mode(&device)
-        .inspect(|mode| log::debug!("{serial}: {mode}"))
-        .inspect_err(|error| log::debug!("{serial} does not tell its mode: {error}"))
-        .ok();
     let active = device.active_configuration().map_or(0, |active| active.configuration_value());
     let all = device.configurations().map(|configuration| configuration.as_bytes());
-    let mux = choose::choose(all, active, highest).ok_or(OpenError::NoMux { mode })?;
+    // The mode explains why there is none; else a phone that another program serves is not asked.
+    let no_mux = || OpenError::NoMux { mode: mode::mode(&device).ok() };
+    let mux = choose::choose(all, active, highest).ok_or_else(no_mux)?;
     if mux.configuration != active {
         log::debug!("{serial}: from configuration {active} to {}", mux.configuration);
         set_configuration(info, &device, &mux)?;
