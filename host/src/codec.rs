@@ -53,6 +53,16 @@ impl Body {
         }
     }
 
+    /// The word by which the client will ask why its connection ended.
+    pub fn end_token(&self) -> Option<&str> {
+        self.0.get(key::END_TOKEN).and_then(Value::as_string)
+    }
+
+    /// Whether the client asks why a connection ended; no request of the protocol's own.
+    pub fn asks_end_reason(&self) -> bool {
+        self.fields().message_type == Some(message::READ_END_REASON)
+    }
+
     /// The request this message makes.
     pub fn request(&self) -> Request<'_> {
         match self.fields().request() {
@@ -118,6 +128,13 @@ pub fn event(form: Form, event: &Event<'_>) -> Vec<u8> {
         (Form::Plist, Event::Detached(device)) => device_event(message::DETACHED, *device),
         (Form::Plist, Event::Paired(device)) => device_event(message::PAIRED, *device),
     }
+}
+
+/// Writes the answer to why a connection ended.
+pub fn end_reason(tag: u32, reason: &str) -> Vec<u8> {
+    let mut body = Dictionary::new();
+    insert(&mut body, key::END_REASON, reason);
+    plist_message(tag, body)
 }
 
 /// Writes a dictionary as a complete plist message.

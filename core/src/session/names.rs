@@ -14,6 +14,8 @@ pub mod message {
     pub const LISTEN: &str = "Listen";
     /// Asks for the identity of this system.
     pub const READ_BUID: &str = "ReadBUID";
+    /// Asks why a connection ended, by the token of its Connect. Only umuxd knows it.
+    pub const READ_END_REASON: &str = "ReadEndReason";
     /// Asks for a pair record.
     pub const READ_PAIR_RECORD: &str = "ReadPairRecord";
     /// Asks to keep a pair record.
@@ -44,6 +46,11 @@ pub mod key {
     pub const PAIR_RECORD_ID: &str = "PairRecordID";
     /// A pair record: a property list inside the property list, as data.
     pub const PAIR_RECORD_DATA: &str = "PairRecordData";
+
+    /// A word of the client's own choice in its Connect, by which it asks for the end's reason.
+    pub const END_TOKEN: &str = "EndToken";
+    /// Why a connection ended.
+    pub const END_REASON: &str = "EndReason";
 
     /// The client's program.
     pub const PROG_NAME: &str = "ProgName";

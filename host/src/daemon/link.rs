@@ -22,6 +22,7 @@ use smol::Timer;
 use smol::future::or;
 use usbmux_core::{Config, ConnId, ConnectError, Instant, Mux, Role, Slot};
 
+use super::ends::Ends;
 use super::hangup::Hangups;
 use super::pool::Pool;
 use super::registry::{ConnectFailure, Limits};
@@ -51,6 +52,7 @@ pub(crate) struct Link {
     pool: Pool,
     linger: Duration,
     hangups: Hangups,
+    ends: Ends,
     stopping: Cell<bool>,
     /// Whether the log has heard that there are too many connections.
     limit_told: Cell<bool>,
@@ -73,7 +75,7 @@ pub(crate) struct Shared {
 
 impl Link {
     /// Makes the shared part of a link; nothing happens before its [`LinkTask`] runs.
-    pub(crate) fn new(device_id: u32, limits: Limits, hangups: Hangups) -> Rc<Self> {
+    pub(crate) fn new(device_id: u32, limits: Limits, hangups: Hangups, ends: Ends) -> Rc<Self> {
         let (more, per) = SLOTS_PER_CONNECTION;
         let slots = limits.connections.saturating_mul(more).div_ceil(per);
         let slots = slots.clamp(LEAST_SLOTS, MOST_SLOTS);
@@ -85,6 +87,7 @@ impl Link {
             pool: Pool::new(limits.connections, limits.window_bytes),
             linger: limits.linger,
             hangups,
+            ends,
             stopping: Cell::new(false),
             limit_told: Cell::new(false),
             gone: Cell::new(false),
@@ -107,6 +110,11 @@ impl Link {
     /// Returns how long a phone may be silent towards a half-closed client.
     pub(crate) fn linger(&self) -> Duration {
         self.linger
+    }
+
+    /// Returns where the reasons of ends are kept.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// Returns where hang-ups are noticed.

@@ -18,6 +18,7 @@
 //! This file puts them together and takes them down again. It leaves out: what a program does
 //! around a daemon (signals, logging, exit statuses), which is `bin/umuxd.rs`.
 
+mod ends;
 mod hangup;
 mod link;
 pub mod listen;

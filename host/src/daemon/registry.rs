@@ -19,6 +19,7 @@ use std::time::Duration;
 use smol::LocalExecutor;
 use smol::future::or;
 
+use super::ends::Ends;
 use super::hangup::Hangups;
 use super::link::{Link, LinkEnd, LinkTask};
 use super::pool::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES};
@@ -122,6 +123,7 @@ struct Inner {
     executor: Rc<LocalExecutor<'static>>,
     limits: Limits,
     hangups: Hangups,
+    ends: Ends,
     last_device_id: Cell<u32>,
     phones: RefCell<BTreeMap<u32, Entry>>,
     listeners: RefCell<BTreeMap<u64, Rc<Listener>>>,
@@ -153,6 +155,7 @@ impl Registry {
             executor,
             limits,
             hangups,
+            ends: Ends::default(),
             last_device_id: Cell::new(0),
             phones: RefCell::default(),
             listeners: RefCell::default(),
@@ -178,7 +181,7 @@ impl Registry {
         let PhoneInfo { serial, product_id, location_id, speed } = info;
         log::debug!("phone {device_id} ({serial}) plugged in at {location_id:#x}");
         let phone = Phone { device_id, serial, product_id, location_id, speed };
-        let link = Link::new(device_id, self.0.limits, self.0.hangups.clone());
+        let link = Link::new(device_id, self.0.limits, self.0.hangups.clone(), self.0.ends.clone());
         let entry = Entry { phone, link: Rc::clone(&link), visible: false };
         self.0.phones.borrow_mut().insert(device_id, entry);
         let registry = self.clone();
@@ -224,6 +227,11 @@ impl Registry {
     pub fn listeners(&self) -> Vec<ListenerInfo> {
         let listeners = self.0.listeners.borrow();
         listeners.values().map(|listener| listener.who.clone()).collect()
+    }
+
+    /// Tells, once, why the connection with this token ended; nothing if it ended in the ordinary way.
+    pub fn end_reason(&self, token: &str) -> Option<String> {
+        self.0.ends.take(token)
     }
 
     /// Tells every listener that a pair record was saved for a phone.
@@ -355,6 +363,13 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Has the reason of its end kept under a token of the client's.
+    pub(crate) fn keep_end(&mut self, token: Option<String>) {
+        if let Some(relay) = &self.relay {
+            relay.keep_end(token);
+        }
+    }
+
     /// Joins the connection to a client's socket and lets both live on by themselves.
     ///
     /// `leftover` is what the client sent behind its Connect and is already read.

@@ -26,8 +26,9 @@ use std::task::{Context, Poll};
 
 use usbmux_core::{CloseReason, ConnId, Instant};
 
-use self::state::{Down, State, Up, discard};
+use self::state::{Down, End, State, Up, discard};
 pub(crate) use self::state::{Filled, Opening};
+use super::ends;
 use super::link::{Engine, Link};
 use super::pool::Lease;
 use super::registry::ConnectFailure;
@@ -78,7 +79,26 @@ impl Relay {
             CloseReason::LinkLost => ConnectFailure::NoDevice,
             _ => ConnectFailure::Refused,
         };
-        self.state.borrow_mut().released(failure);
+        let mut state = self.state.borrow_mut();
+        if let Some(end) = state.end.take()
+            && let Some(reason) = ends::reason(reason, &end.text)
+        {
+            self.link.ends().keep(end.token, reason);
+        }
+        state.released(failure);
+    }
+
+    /// Has the reason of its end kept under a token of the client's.
+    pub(crate) fn keep_end(&self, token: Option<String>) {
+        self.state.borrow_mut().end = token.map(|token| Box::new(End { token, text: Vec::new() }));
+    }
+
+    /// A piece of the text of the phone's reset.
+    pub(crate) fn reset_text(&self, text: &[u8]) {
+        if let Some(end) = &mut self.state.borrow_mut().end {
+            let room = ends::MAX_TEXT.saturating_sub(end.text.len());
+            end.text.extend_from_slice(text.get(..room).unwrap_or(text));
+        }
     }
 
     /// The phone has sent its last byte.

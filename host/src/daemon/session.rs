@@ -20,6 +20,7 @@ use usbmux_core::session::{
     Session, Verdict,
 };
 
+use super::ends::MAX_TOKEN;
 use super::records::Records;
 use super::registry::{
     ConnectFailure, Connection, DeviceEvent, ListenerInfo, Phone, Registry, Subscription,
@@ -50,6 +51,7 @@ pub async fn serve(client: ClientStream, number: u32, registry: Registry, record
         number,
         registry,
         records,
+        end_token: None,
     };
     match server.run().await {
         Ok(()) => log::debug!("client {number}: end of the session"),
@@ -65,6 +67,8 @@ struct Server {
     number: u32,
     registry: Registry,
     records: Records,
+    /// What the message in hand brought to ask for a reason by.
+    end_token: Option<String>,
 }
 
 /// What came first while a phone was asked for a connection.
@@ -106,13 +110,22 @@ impl Server {
     /// the socket over, if one does.
     async fn handle(&mut self, message: &Message) -> io::Result<ControlFlow<Option<Connection>>> {
         let Message { header, body } = message;
+        self.end_token = None;
         match self.session.receive(header) {
             Verdict::Decode(Form::Binary) => {
                 let request = Request::from_binary(header.message, body);
                 self.carry_out(header, request).await
             }
             Verdict::Decode(Form::Plist) => match Body::decode(body) {
-                Ok(body) => self.carry_out(header, body.request()).await,
+                Ok(body) => {
+                    let token = body.end_token().filter(|token| token.len() <= MAX_TOKEN);
+                    self.end_token = token.map(str::to_owned);
+                    if body.asks_end_reason() {
+                        self.tell_end_reason(header).await?;
+                        return Ok(ControlFlow::Continue(()));
+                    }
+                    self.carry_out(header, body.request()).await
+                }
                 Err(fault) => self.carry_out(header, Request::Invalid(fault)).await,
             },
             Verdict::Answer(envelope, code) => {
@@ -196,6 +209,16 @@ impl Server {
         }
     }
 
+    /// Tells why a connection ended; Result 2 if there is nothing to say.
+    async fn tell_end_reason(&mut self, header: &Header) -> io::Result<()> {
+        let envelope = self.session.envelope(header);
+        let token = self.end_token.take();
+        match token.and_then(|token| self.registry.end_reason(&token)) {
+            Some(reason) => self.client.write_all(&codec::end_reason(envelope.tag, &reason)).await,
+            None => self.answer(envelope, &Reply::Result(ResultCode::BAD_DEVICE)).await,
+        }
+    }
+
     async fn connect(
         &mut self,
         envelope: Envelope,
@@ -204,7 +227,8 @@ impl Server {
     ) -> io::Result<ControlFlow<Option<Connection>>> {
         let registry = self.registry.clone();
         match self.attempt(registry.connect(device_id, port)).await? {
-            Attempt::Ended(Ok(connection)) => {
+            Attempt::Ended(Ok(mut connection)) => {
+                connection.keep_end(self.end_token.take());
                 self.session.connected(ResultCode::OK);
                 self.answer(envelope, &Reply::Result(ResultCode::OK)).await?;
                 Ok(ControlFlow::Break(Some(connection)))
@@ -719,6 +743,7 @@ mod tests {
             number: 1,
             registry: daemon.registry.clone(),
             records: daemon.records.clone(),
+            end_token: None,
         };
         (server, Async::new(theirs).unwrap())
     }

@@ -324,6 +324,8 @@ fn behave(mut conn: Conn, state: &Mutex<State>, changed: &Condvar) {
                 let known = state.records.remove(text("PairRecordID")).is_some();
                 conn.result(tag, if known { 0 } else { 2 });
             }
+            // As every daemon but umuxd answers.
+            "ReadEndReason" => conn.result(tag, 1),
             other => panic!("unexpected request {other:?}"),
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::clients::{FIRST_PHONE, check_ideviceinfo, check_inetcat};
 use std::io::{Read, Write};
-use usbmux_tests::daemon_process::Daemon;
+use std::process::{Command, Stdio};
+use usbmux_tests::daemon_process::{Daemon, program};
 use usbmux_tests::socket::Client;
 use usbmux_tests::tools::{Iproxy, client, phone_port, read_pattern, serve, until, write_pattern};
 
@@ -130,9 +131,17 @@ fn rst_text_ends_the_connection_and_stands_in_the_log() {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     assert!(!bytes.is_empty(), "the reset comes in mid-stream");
-    // The byte pipe of the socket protocol has no words for it: they are in the daemon's log.
+    // The byte pipe of the socket protocol has no words for it: they are in the daemon's log,
     let line = daemon.log.wait_for("port 19: reset: ");
-    assert!(!line.ends_with("reset: "), "{line}");
+    let (_, reason) = line.rsplit_once("reset: ").unwrap();
+    assert!(!reason.is_empty(), "{line}");
+    // and our own client asks for them.
+    let mut umux = Command::new(program("umux"));
+    umux.args(["--socket", &daemon.address(), "connect", "19"]).stdin(Stdio::null());
+    let broken = umux.stdout(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+    let error = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert_eq!(broken.status.code(), Some(1), "{error}");
+    assert_eq!(error, format!("umux: the connection broke off: {reason}\n"));
     if let Some((_, text)) = client(&daemon, "idevice_id", &["-l"]) {
         assert_eq!(text, format!("{FIRST_PHONE}\n"));
     }

@@ -16,6 +16,7 @@ use smol::future::or;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{Async, Timer, unblock};
 use usbmux_host::client::{Daemon, DeviceStream};
+use uuid::Uuid;
 
 use crate::args::Connect;
 use crate::choose;
@@ -31,7 +32,8 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Connect) -> Result<(), Failu
     let gone = reader_gone(&output).map_err(cannot_open)?;
 
     let phone = choose::phone(daemon, arguments.udid.as_deref()).await?;
-    let stream = daemon.connect(phone.device_id, arguments.port).await?;
+    let token = Uuid::new_v4().to_string();
+    let stream = daemon.connect_with_token(phone.device_id, arguments.port, &token).await?;
 
     // Closing this channel is how `up` says that the sending side is closed.
     let (half_open, half_closed) = channel::bounded::<()>(1);
@@ -41,7 +43,12 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Connect) -> Result<(), Failu
         future::pending().await
     };
     let down = receive_all(stream.clone(), output, half_closed, arguments.linger);
-    or(or(down, up), gone).await
+    or(or(down, up), gone).await?;
+    // A daemon that does not know, or is no more, leaves it at an ordinary end.
+    match daemon.end_reason(&token).await {
+        Ok(Some(reason)) => Err(Failure::failed(format!("the connection broke off: {reason}"))),
+        _ => Ok(()),
+    }
 }
 
 fn owned(stream: impl AsFd) -> io::Result<File> {

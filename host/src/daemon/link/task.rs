@@ -377,6 +377,7 @@ fn take_in(shared: &mut Shared, now: Instant, transfer: InTransfer<'_>) {
             Received::ResetText { conn, text } => {
                 if let Some(relay) = shared.relay(conn) {
                     log::debug!("{relay}: reset: {}", text.escape_ascii());
+                    relay.reset_text(text);
                 }
             }
             Received::PhoneSays { kind, text, .. } => {

@@ -89,7 +89,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let link = Link::new(1, Limits::default(), Hangups::new().unwrap());
+        let link = Link::new(1, Limits::default(), Hangups::new().unwrap(), Ends::default());
         let bus = Rc::new(RefCell::new(Bus::default()));
         let pipe = TestPipe { bus: Rc::clone(&bus), looked_at: Vec::new() };
         let mut task = LinkTask::new(Rc::clone(&link), Box::new(pipe));

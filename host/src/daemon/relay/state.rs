@@ -65,6 +65,14 @@ pub(super) struct State {
     pub(super) closing: bool,
     pub(super) hang_up: Option<Watch>,
     pub(super) timer: Option<Timer>,
+    /// What the client will ask for after the end; boxed, since few do.
+    pub(super) end: Option<Box<End>>,
+}
+
+/// How a client will ask why its connection ended, and the text of the phone's reset so far.
+pub(super) struct End {
+    pub(super) token: String,
+    pub(super) text: Vec<u8>,
 }
 
 /// How far the opening is.
@@ -135,6 +143,7 @@ impl State {
             closing: false,
             hang_up: None,
             timer: None,
+            end: None,
         }
     }
 }
