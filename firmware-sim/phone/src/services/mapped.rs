@@ -12,13 +12,18 @@ use log::debug;
 use smol::Async;
 use std::cell::{Cell, RefCell};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// How long a server may take to accept; below the 5 s after which a host gives up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How long a server may go on sending after its connection ended. A socket that is closed with bytes
+/// unread makes Linux reset it, and the server would lose what it has not read; a phone's kernel, being
+/// BSD's, does not do that.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a program waits for, shared between it and its watcher.
 #[derive(Default)]
@@ -99,6 +104,14 @@ pub(crate) async fn watch(
         Poll::Pending
     })
     .await;
+    future::or(farewell(&stream), async { _ = smol::Timer::after(FAREWELL).await }).await;
+}
+
+/// Hands the server an end-of-file, and throws away what it still sends until it ends too.
+async fn farewell(stream: &Async<TcpStream>) {
+    let _ = stream.get_ref().shutdown(Shutdown::Write);
+    let mut unwanted = vec![0; 16 << 10];
+    while let Ok(1..) = stream.read_with(|mut socket| socket.read(&mut unwanted)).await {}
 }
 
 impl Mapped {
@@ -246,7 +259,7 @@ mod tests {
         assert_eq!(run(&mut program, 0, 70), (vec![2; 70], Next::Again));
         assert_eq!(run(&mut program, 0, 70), (vec![2; 30], Next::Wait));
         assert!(!program.has_output(), "its watcher waits");
-        server.shutdown(std::net::Shutdown::Write).unwrap();
+        server.shutdown(Shutdown::Write).unwrap();
         program.readiness.readable.set(false);
         smol::block_on(program.stream.readable()).unwrap();
         assert_eq!(run(&mut program, 0, 70), (vec![], Next::Close));
