@@ -45,5 +45,5 @@ pub mod state;
 
 pub use header::{HEADER_LEN, Header, MAX_MESSAGE, MessageKind, ResultCode};
 pub use reply::{Device, Event, Listener, Reply};
-pub use request::{Client, Fault, Fields, Request, is_record_id, swap_port};
+pub use request::{Client, Fault, Fields, MAX_RECORD_ID, Request, is_record_id, swap_port};
 pub use state::{Envelope, Form, Session, State, Verdict};

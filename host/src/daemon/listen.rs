@@ -2,10 +2,12 @@
 //!
 //! A Unix socket's file that nobody serves any more is taken over, one that somebody serves never
 //! is; at the end the file is removed if it is still ours. When the process runs out of
-//! descriptors the loop waits and tries again, instead of ending or spinning.
+//! descriptors, clients that have never made a request have to make room, the oldest first; when
+//! there are none the loop waits and tries again, instead of ending or spinning.
 //! What is done with a client is `session`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, Permissions};
@@ -20,19 +22,17 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use smol::{Async, LocalExecutor, Timer};
+use smol::future::yield_now;
+use smol::{Async, LocalExecutor, Task, Timer};
 
 use super::records::Records;
 use super::registry::Registry;
-use super::session;
+use super::session::{self, Common, UnreadAnswers};
 use crate::address::Address;
 use crate::stream::ClientStream;
 
 /// The mode of a Unix socket's file unless told otherwise: every local user's tools need it.
 pub const DEFAULT_SOCKET_MODE: u32 = 0o666;
-
-/// How many clients are served at once, connections not counted; further ones are hung up on.
-pub const MAX_CLIENTS: usize = 16 * 1024;
 
 /// How many clients may wait to be let in; the kernel caps this (net.core.somaxconn).
 const BACKLOG: i32 = 4096;
@@ -153,23 +153,33 @@ pub struct Clients(Rc<Inner>);
 
 struct Inner {
     executor: Rc<LocalExecutor<'static>>,
-    registry: Registry,
-    records: Records,
+    common: Common,
     limit: usize,
     present: Cell<usize>,
     last_number: Cell<u32>,
+    /// The clients that have not made a request yet, by their numbers: the oldest is the first.
+    silent: RefCell<BTreeMap<u32, Task<()>>>,
+    /// Whether the log has heard that silent clients have to make room.
+    crowded: Cell<bool>,
 }
 
 impl Clients {
-    /// Serves at most `limit` clients at once ([`MAX_CLIENTS`]), on this executor.
+    /// Serves at most `limit` clients at once, on this executor; `limits::MAX_CLIENTS` in a daemon.
     pub fn new(
         executor: Rc<LocalExecutor<'static>>,
         registry: Registry,
         records: Records,
         limit: usize,
     ) -> Self {
-        let (present, last_number) = (Cell::new(0), Cell::new(0));
-        Self(Rc::new(Inner { executor, registry, records, limit, present, last_number }))
+        Self(Rc::new(Inner {
+            executor,
+            common: Common { registry, records, unread: UnreadAnswers::default() },
+            limit,
+            present: Cell::new(0),
+            last_number: Cell::new(0),
+            silent: RefCell::default(),
+            crowded: Cell::new(false),
+        }))
     }
 
     /// How many clients are served now; a client that became a connection is none any more.
@@ -195,6 +205,10 @@ impl Clients {
                 }
                 // The client gave up before its turn came.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if is_lack_of_descriptors(&error) && self.make_room() => {
+                    // Whoever made room is closed before our turn comes again.
+                    yield_now().await;
+                }
                 Err(error) => {
                     if !in_trouble {
                         log::warn!("cannot let clients in, trying on: {error}");
@@ -207,21 +221,55 @@ impl Clients {
     }
 
     fn admit(&self, client: ClientStream) {
-        let Inner { executor, registry, records, limit, present, last_number } = &*self.0;
-        if present.get() >= *limit {
+        let Inner { executor, common, limit, present, last_number, silent, .. } = &*self.0;
+        if present.get() >= *limit && !self.make_room() {
             log::debug!("hung up on a client: {limit} are here");
             return;
         }
         let number = last_number.get().wrapping_add(1);
         last_number.set(number);
         let presence = Presence::new(self.clone());
-        let session = session::serve(client, number, registry.clone(), records.clone());
+        let silence = Silence { clients: self.clone(), number };
+        let session = session::serve(client, number, common.clone(), || drop(silence));
         let serve = async move {
             session.await;
             drop(presence);
         };
-        executor.spawn(serve).detach();
+        silent.borrow_mut().insert(number, executor.spawn(serve));
     }
+
+    /// Hangs up on the client that has been here longest of those that have made no request, if
+    /// there is one.
+    fn make_room(&self) -> bool {
+        let Some((number, session)) = self.0.silent.borrow_mut().pop_first() else {
+            return false;
+        };
+        if !self.0.crowded.replace(true) {
+            log::warn!("too many clients: those that never said anything are hung up on");
+        }
+        log::debug!("client {number} has to make room");
+        drop(session);
+        true
+    }
+}
+
+/// A client that has not made a request yet.
+struct Silence {
+    clients: Clients,
+    number: u32,
+}
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        let session = self.clients.0.silent.borrow_mut().remove(&self.number);
+        if let Some(session) = session {
+            session.detach();
+        }
+    }
+}
+
+fn is_lack_of_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Counts a client while it is served.
@@ -410,9 +458,10 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
-    use smol::future::{or, pending, yield_now};
+    use smol::future::{or, pending};
     use smol::io::AsyncReadExt;
 
+    use crate::daemon::limits::MAX_CLIENTS;
     use crate::daemon::registry::Limits;
 
     fn folder() -> (tempfile::TempDir, PathBuf) {
@@ -572,9 +621,9 @@ mod tests {
             let (third, mut third_client) = pair();
             clients.admit(first);
             clients.admit(second);
-            clients.admit(third);
             assert!(is_served(&mut first_client).await);
             assert!(is_served(&mut second_client).await);
+            clients.admit(third);
             assert!(!is_served(&mut third_client).await);
             drop(first_client);
             while clients.present() == 2 {
@@ -584,5 +633,46 @@ mod tests {
             clients.admit(fourth);
             assert!(is_served(&mut fourth_client).await);
         }));
+    }
+
+    #[test]
+    fn oldest_of_those_that_never_spoke_makes_room() {
+        let (executor, clients) = clients(3);
+        smol::block_on(executor.run(async {
+            let (spoke, mut spoke_client) = pair();
+            clients.admit(spoke);
+            assert!(is_served(&mut spoke_client).await);
+            let (oldest, mut oldest_client) = pair();
+            let (silent, mut silent_client) = pair();
+            let (newest, mut newest_client) = pair();
+            for client in [oldest, silent, newest] {
+                clients.admit(client);
+            }
+            assert!(!is_served(&mut oldest_client).await);
+            assert!(is_served(&mut newest_client).await);
+            assert!(is_served(&mut silent_client).await);
+            assert!(is_served(&mut spoke_client).await);
+            let (late, mut late_client) = pair();
+            clients.admit(late);
+            assert!(!is_served(&mut late_client).await, "all others have spoken");
+        }));
+    }
+
+    #[test]
+    fn silent_clients_make_room_when_descriptors_ran_out() {
+        let (executor, clients) = clients(MAX_CLIENTS);
+        let (silent, mut silent_client) = pair();
+        let (stream, mut client) = pair();
+        let mut script: VecDeque<io::Result<ClientStream>> =
+            VecDeque::from([Ok(silent), Err(Errno::MFILE.into()), Ok(stream)]);
+        let accept = async || match script.pop_front() {
+            Some(result) => result,
+            None => pending().await,
+        };
+        let story = async {
+            assert!(is_served(&mut client).await);
+            assert!(!is_served(&mut silent_client).await);
+        };
+        smol::block_on(executor.run(or(clients.accept_by(accept), story)));
     }
 }

@@ -6,6 +6,7 @@
 //! | `registry` | which phones are there, who listens for them, how to connect to one |
 //! | `link` | one phone: the engine between its USB pipe and its connections |
 //! | `relay` | one connection: a client's socket and the engine's side of it |
+//! | `limits` | every limit on what one client can take |
 //! | `pool` | the memory that a phone's connections may make us hold |
 //! | `hangup` | notices that a half-closed client is gone |
 //! | `usb` | real phones |
@@ -20,6 +21,7 @@
 
 mod ends;
 mod hangup;
+pub mod limits;
 mod link;
 pub mod listen;
 pub mod options;
@@ -40,7 +42,8 @@ use std::time::Duration;
 use smol::LocalExecutor;
 
 use crate::address::Address;
-use listen::{Clients, Listener, MAX_CLIENTS};
+use limits::MAX_CLIENTS;
+use listen::{Clients, Listener};
 use records::Records;
 use registry::{Limits, Registry};
 

@@ -5,8 +5,8 @@
 //! directly (`idevicepair list` does), therefore names and contents are those of the reference
 //! daemon: `<UDID>.plist`, and `SystemConfiguration.plist` with the key `SystemBUID`.
 //!
-//! Files are replaced, never changed: a reader sees the old or the new one, whole. Every call
-//! blocks, so the daemon makes them on a thread of their own. What a record must look like is the
+//! Files are replaced, never changed: a reader sees the old or the new one, whole. Every call but
+//! [`Records::on_a_thread`] blocks, so the daemon makes them through that. What a record must look like is the
 //! codec's business.
 
 use std::fs::{DirBuilder, File};
@@ -16,17 +16,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use plist::{Dictionary, Value};
+use rustix::io::Errno;
+use smol::lock::Semaphore;
 use usbmux_core::session::names::key;
 use usbmux_core::session::{ResultCode, is_record_id};
 use uuid::Uuid;
 
+use super::limits::{DISK_AT_ONCE, MAX_RECORD, MAX_RECORDS};
 use crate::codec;
 
 /// Where the records are unless told otherwise; other programs look there.
 pub const DEFAULT_FOLDER: &str = "/var/lib/lockdown";
-
-/// Size of the largest file that is taken for a record: a record arrives in a message of 64 KiB.
-pub const MAX_FILE: u64 = 64 * 1024;
 
 const FOLDER_MODE: u32 = 0o700;
 const SYSTEM_CONFIGURATION: &str = "SystemConfiguration.plist";
@@ -42,12 +42,26 @@ struct Shared {
     folder: PathBuf,
     /// Held while the system's identity is looked for and made, so that there is one.
     identity: Mutex<()>,
+    /// One permit for each thread that may be busy here.
+    disk: Semaphore,
 }
 
 impl Records {
     /// Keeps records in this folder, which is made when the first file is written.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { shared: Arc::new(Shared { folder: folder.into(), identity: Mutex::new(()) }) }
+        let (folder, identity) = (folder.into(), Mutex::new(()));
+        let disk = Semaphore::new(DISK_AT_ONCE);
+        Self { shared: Arc::new(Shared { folder, identity, disk }) }
+    }
+
+    /// Reads or writes on another thread; waits while [`DISK_AT_ONCE`] are busy.
+    pub async fn on_a_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let _permit = self.shared.disk.acquire().await;
+        let records = self.clone();
+        smol::unblock(move || work(&records)).await
     }
 
     /// The folder.
@@ -68,10 +82,13 @@ impl Records {
     /// Keeps a record under this id, in place of an older one.
     ///
     /// # Errors
-    /// The number to answer: [`ResultCode::INVALID`] for an id that is none, or the system's errno.
+    /// The number to answer: [`ResultCode::INVALID`] for an id that is none, or the system's errno;
+    /// that of a full disk when there are [`MAX_RECORDS`].
     pub fn save(&self, id: &str, data: &[u8]) -> Result<(), ResultCode> {
         let path = self.record(id)?;
-        self.write(&path, data).map_err(|error| told(&error, "write", &path))
+        self.check_room(&path)
+            .and_then(|()| self.write(&path, data))
+            .map_err(|error| told(&error, "write", &path))
     }
 
     /// Forgets the record kept under this id.
@@ -126,6 +143,20 @@ impl Records {
         Ok(self.folder().join(format!("{id}.plist")))
     }
 
+    /// A new record needs a place; one that replaces another has it.
+    fn check_room(&self, path: &Path) -> io::Result<()> {
+        if path.exists() {
+            return Ok(());
+        }
+        // If they cannot be counted, writing will say why.
+        let files = std::fs::read_dir(self.folder()).into_iter().flatten();
+        if files.take(MAX_RECORDS).count() < MAX_RECORDS {
+            return Ok(());
+        }
+        log::error!("{} holds {MAX_RECORDS} files: remove some", self.folder().display());
+        Err(Errno::NOSPC.into())
+    }
+
     /// Puts a whole file in place of what is there, and on the disk.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = self.folder();
@@ -141,11 +172,11 @@ impl Records {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_FILE) {
+    File::open(path)?.take(MAX_RECORD + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_RECORD) {
         Ok(bytes)
     } else {
-        Err(io::Error::from(rustix::io::Errno::FBIG))
+        Err(Errno::FBIG.into())
     }
 }
 
@@ -244,6 +275,43 @@ mod tests {
         fs::write(&file, b"").unwrap();
         let records = Records::new(file.join("lockdown"));
         assert_eq!(records.save(ID, b"x"), Err(ResultCode(20)), "ENOTDIR");
+    }
+
+    #[test]
+    fn records_have_a_limit_and_those_that_are_there_can_be_replaced() {
+        let (_parent, records) = records();
+        records.save(ID, b"one").unwrap();
+        for number in 1..MAX_RECORDS {
+            File::create(records.folder().join(number.to_string())).unwrap();
+        }
+        assert_eq!(records.save("NEW", b"x"), Err(ResultCode(28)), "ENOSPC");
+        records.save(ID, b"two").unwrap();
+        fs::remove_file(records.folder().join("1")).unwrap();
+        records.save("NEW", b"x").unwrap();
+    }
+
+    #[test]
+    fn only_so_many_threads_are_busy() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (_parent, records) = records();
+        let (busy, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = |_| {
+            let (busy, most) = (Arc::clone(&busy), Arc::clone(&most));
+            records.on_a_thread(move |_| {
+                most.fetch_max(busy.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::yield_now();
+                busy.fetch_sub(1, Ordering::SeqCst);
+            })
+        };
+        let all = smol::LocalExecutor::new();
+        let tasks: Vec<_> = (0..20 * DISK_AT_ONCE).map(work).map(|work| all.spawn(work)).collect();
+        smol::block_on(all.run(async {
+            for task in tasks {
+                task.await;
+            }
+        }));
+        let most = most.load(Ordering::SeqCst);
+        assert!((1..=DISK_AT_ONCE).contains(&most), "{most}");
     }
 
     #[test]

@@ -21,15 +21,12 @@ use smol::future::or;
 
 use super::ends::Ends;
 use super::hangup::Hangups;
+use super::limits::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES, MAX_QUEUED_EVENTS};
 use super::link::{Link, LinkEnd, LinkTask};
-use super::pool::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES};
 use super::relay::Relay;
 use crate::pipe::Pipe;
 use crate::stream::ClientStream;
 pub use crate::usb::PhoneInfo;
-
-/// How many events may wait for one listener before it is hung up on.
-const EVENTS_PER_LISTENER: usize = 1024;
 
 /// How long a half-closed connection may be silent, unless told otherwise.
 pub const DEFAULT_LINGER: Duration = Duration::from_secs(30);
@@ -313,7 +310,7 @@ struct Listener {
 impl Listener {
     fn tell(&self, event: DeviceEvent) {
         let mut queue = self.queue.borrow_mut();
-        if queue.len() >= EVENTS_PER_LISTENER {
+        if queue.len() >= MAX_QUEUED_EVENTS {
             // Telling it some events and not others would be worse than hanging up.
             self.too_slow.set(true);
         } else {

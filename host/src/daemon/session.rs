@@ -21,6 +21,7 @@ use usbmux_core::session::{
 };
 
 use super::ends::MAX_TOKEN;
+use super::limits::{MAX_DISCARDED, MAX_NAME, MAX_UNREAD_EVENTS};
 use super::records::Records;
 use super::registry::{
     ConnectFailure, Connection, DeviceEvent, ListenerInfo, Phone, Registry, Subscription,
@@ -28,32 +29,34 @@ use super::registry::{
 use crate::codec::{self, Body};
 use crate::stream::ClientStream;
 use inbox::{Inbox, Message};
+pub use unread::UnreadAnswers;
 
 mod inbox;
+mod unread;
 
-/// How many bytes of events may wait for a listener to read, besides what its socket holds. An
-/// event is around 700 bytes.
-pub const MAX_UNREAD_EVENTS: usize = 256 * 1024;
+/// What every session needs to know of the others.
+#[derive(Clone)]
+pub struct Common {
+    /// The phones and the listeners.
+    pub registry: Registry,
+    /// The pair records.
+    pub records: Records,
+    /// The memory for answers that nobody reads.
+    pub unread: UnreadAnswers,
+}
 
-/// How many characters of a listener's names are kept to be told to others.
-pub const MAX_NAME: usize = 128;
-
-/// How many bytes are thrown away at most when a socket is closed. Closing a socket with unread
-/// bytes resets it, and the client may lose our last answer.
-const MAX_DISCARDED: usize = 1024 * 1024;
-
-/// Serves one client. `number` tells it apart from the other clients present.
-pub async fn serve(client: ClientStream, number: u32, registry: Registry, records: Records) {
+/// Serves one client. `number` tells it apart from the other clients present; `spoke` is called
+/// when it has made its first request.
+pub async fn serve(client: ClientStream, number: u32, common: Common, spoke: impl FnOnce()) {
     let server = Server {
         client,
         inbox: Inbox::default(),
         session: Session::new(),
         number,
-        registry,
-        records,
+        common,
         end_token: None,
     };
-    match server.run().await {
+    match server.run(spoke).await {
         Ok(()) => log::debug!("client {number}: end of the session"),
         Err(error) => log::debug!("client {number} is gone: {error}"),
     }
@@ -65,8 +68,7 @@ struct Server {
     inbox: Inbox,
     session: Session,
     number: u32,
-    registry: Registry,
-    records: Records,
+    common: Common,
     /// What the message in hand brought to ask for a reason by.
     end_token: Option<String>,
 }
@@ -88,8 +90,12 @@ enum Heard {
 }
 
 impl Server {
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(mut self, spoke: impl FnOnce()) -> io::Result<()> {
+        let mut spoke = Some(spoke);
         while let Some(message) = self.inbox.next(&mut self.client).await? {
+            if let Some(spoke) = spoke.take() {
+                spoke();
+            }
             match self.handle(&message).await? {
                 ControlFlow::Continue(()) => {}
                 ControlFlow::Break(None) => break,
@@ -159,12 +165,12 @@ impl Server {
                 return self.connect(envelope, device_id, port).await;
             }
             Request::ListDevices => {
-                let phones = self.registry.phones();
+                let phones = self.common.registry.phones();
                 let devices: Vec<_> = phones.iter().map(device).collect();
                 self.answer(envelope, &Reply::DeviceList(&devices)).await?;
             }
             Request::ListListeners => {
-                let listeners = self.registry.listeners();
+                let listeners = self.common.registry.listeners();
                 let list: Vec<_> = listeners.iter().map(listener).collect();
                 self.answer(envelope, &Reply::ListenerList(&list)).await?;
             }
@@ -176,33 +182,34 @@ impl Server {
 
     /// Carries out the requests that need the disk, on another thread.
     async fn about_records(&mut self, envelope: Envelope, request: Request<'_>) -> io::Result<()> {
-        let records = self.records.clone();
+        let records = self.common.records.clone();
         match request {
-            Request::ReadBuid => match smol::unblock(move || records.buid()).await {
+            Request::ReadBuid => match records.on_a_thread(Records::buid).await {
                 Ok(buid) => self.answer(envelope, &Reply::Buid(&buid)).await,
                 Err(code) => self.answer(envelope, &Reply::Result(code)).await,
             },
             Request::ReadPairRecord { id } => {
                 let id = id.to_owned();
-                match smol::unblock(move || records.read(&id)).await {
+                match records.on_a_thread(move |records| records.read(&id)).await {
                     Ok(data) => self.answer(envelope, &Reply::PairRecord(&data)).await,
                     Err(code) => self.answer(envelope, &Reply::Result(code)).await,
                 }
             }
             Request::SavePairRecord { id, data, device_id } => {
                 let (id, data) = (id.to_owned(), data.to_vec());
-                let saved = smol::unblock(move || records.save(&id, &data)).await;
+                let saved = records.on_a_thread(move |records| records.save(&id, &data)).await;
+                let registry = &self.common.registry;
                 if saved.is_ok()
                     && let Some(device_id) = device_id
-                    && self.registry.phones().iter().any(|phone| phone.device_id == device_id)
+                    && registry.phones().iter().any(|phone| phone.device_id == device_id)
                 {
-                    self.registry.paired(device_id);
+                    registry.paired(device_id);
                 }
                 self.answer(envelope, &Reply::Result(code(saved))).await
             }
             Request::DeletePairRecord { id } => {
                 let id = id.to_owned();
-                let deleted = smol::unblock(move || records.delete(&id)).await;
+                let deleted = records.on_a_thread(move |records| records.delete(&id)).await;
                 self.answer(envelope, &Reply::Result(code(deleted))).await
             }
             _ => self.refuse(envelope, Fault::UnknownMessage).await,
@@ -213,7 +220,7 @@ impl Server {
     async fn tell_end_reason(&mut self, header: &Header) -> io::Result<()> {
         let envelope = self.session.envelope(header);
         let token = self.end_token.take();
-        match token.and_then(|token| self.registry.end_reason(&token)) {
+        match token.and_then(|token| self.common.registry.end_reason(&token)) {
             Some(reason) => self.client.write_all(&codec::end_reason(envelope.tag, &reason)).await,
             None => self.answer(envelope, &Reply::Result(ResultCode::BAD_DEVICE)).await,
         }
@@ -225,7 +232,7 @@ impl Server {
         device_id: u32,
         port: u16,
     ) -> io::Result<ControlFlow<Option<Connection>>> {
-        let registry = self.registry.clone();
+        let registry = self.common.registry.clone();
         match self.attempt(registry.connect(device_id, port)).await? {
             Attempt::Ended(Ok(mut connection)) => {
                 connection.keep_end(self.end_token.take());
@@ -289,7 +296,7 @@ impl Server {
 
     /// Sends events until the client hangs up, says something, or falls behind.
     async fn listen(&mut self, envelope: Envelope, client: Client<'_>) -> io::Result<()> {
-        let mut events = self.registry.subscribe(ListenerInfo {
+        let mut events = self.common.registry.subscribe(ListenerInfo {
             number: self.number,
             prog_name: client.prog_name.map(shortened),
             bundle_id: client.bundle_id.map(shortened),
@@ -354,7 +361,20 @@ impl Server {
     }
 
     async fn answer(&mut self, envelope: Envelope, reply: &Reply<'_>) -> io::Result<()> {
-        self.client.write_all(&codec::reply(envelope, reply)).await
+        let bytes = codec::reply(envelope, reply);
+        let written = match self.client.try_write(&bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            other => other?,
+        };
+        let rest = bytes.get(written..).unwrap_or_default();
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let Some(_held) = self.common.unread.hold(bytes.len()) else {
+            log::warn!("client {} and others do not read their answers: hung up", self.number);
+            return Err(io::ErrorKind::OutOfMemory.into());
+        };
+        self.client.write_all(rest).await
     }
 
     /// Throws away what the client has sent and nobody will read.
@@ -437,13 +457,13 @@ mod tests {
     use tempfile::TempDir;
     use usbmux_core::session::{HEADER_LEN, MessageKind};
 
+    use crate::daemon::limits::MAX_UNREAD_ANSWERS;
     use crate::daemon::registry::Limits;
 
     /// A daemon without phones.
     struct Daemon {
         executor: Rc<LocalExecutor<'static>>,
-        registry: Registry,
-        records: Records,
+        common: Common,
         last_number: Cell<u32>,
         _folder: TempDir,
     }
@@ -452,22 +472,21 @@ mod tests {
         fn new() -> Self {
             let executor = Rc::new(LocalExecutor::new());
             let folder = tempfile::tempdir().unwrap();
-            Self {
+            let common = Common {
                 registry: Registry::new(Rc::clone(&executor), Limits::default()).unwrap(),
-                executor,
                 records: Records::new(folder.path().join("lockdown")),
-                last_number: Cell::new(0),
-                _folder: folder,
-            }
+                unread: UnreadAnswers::default(),
+            };
+            Self { executor, common, last_number: Cell::new(0), _folder: folder }
         }
 
         fn client(&self) -> Async<UnixStream> {
             let (ours, theirs) = UnixStream::pair().unwrap();
             self.last_number.set(self.last_number.get() + 1);
             let number = self.last_number.get();
-            let (registry, records) = (self.registry.clone(), self.records.clone());
+            let common = self.common.clone();
             let client = Async::new(ours).unwrap().into();
-            self.executor.spawn(serve(client, number, registry, records)).detach();
+            self.executor.spawn(serve(client, number, common, || {})).detach();
             Async::new(theirs).unwrap()
         }
 
@@ -637,7 +656,7 @@ mod tests {
             let (first, second) = (Value::from("1-ab"), Value::from("2-unknown"));
             assert_eq!(names, [Some(&first), Some(&second)]);
 
-            daemon.registry.paired(9);
+            daemon.common.registry.paired(9);
             let (tag, event) = answer(&mut plist_listener).await;
             assert_eq!((tag, event.get("MessageType")), (0, Some(&Value::from("Paired"))));
             let mut event = [0; 20];
@@ -658,7 +677,7 @@ mod tests {
             assert_eq!(result(&mut client).await, (1, 0));
             assert_eq!(result(&mut client).await, (2, 1));
             assert_eq!(rest(&mut client).await, []);
-            assert!(daemon.registry.listeners().is_empty());
+            assert!(daemon.common.registry.listeners().is_empty());
         });
     }
 
@@ -669,9 +688,9 @@ mod tests {
             let mut client = daemon.client();
             client.write_all(&request(1, "Listen")).await.unwrap();
             assert_eq!(result(&mut client).await, (1, 0));
-            assert_eq!(daemon.registry.listeners().len(), 1);
+            assert_eq!(daemon.common.registry.listeners().len(), 1);
             drop(client);
-            while !daemon.registry.listeners().is_empty() {
+            while !daemon.common.registry.listeners().is_empty() {
                 yield_now().await;
             }
         });
@@ -688,12 +707,42 @@ mod tests {
             assert_eq!(result(&mut good).await, (1, 0));
             // Its socket and our bound together hold far less than these.
             for _ in 0..10_000 {
-                daemon.registry.paired(9);
+                daemon.common.registry.paired(9);
                 assert_eq!(answer(&mut good).await.0, 0);
             }
-            assert_eq!(daemon.registry.listeners().len(), 1, "only the good one is left");
+            assert_eq!(daemon.common.registry.listeners().len(), 1, "only the good one is left");
             let told = rest(&mut slow).await.len();
             assert!(told > 0 && told < 2 * 1024 * 1024, "{told}");
+        });
+    }
+
+    #[test]
+    fn answers_that_nobody_reads_are_bounded() {
+        let daemon = Daemon::new();
+        daemon.run(async {
+            let all = daemon.common.unread.hold(MAX_UNREAD_ANSWERS).unwrap();
+            // Many answers, of which the socket holds only the first.
+            let asked = request(1, "ListDevices").repeat(10_000);
+            let mut greedy = daemon.client();
+            let _ = greedy.write_all(&asked).await;
+            let mut told = Vec::new();
+            // Hung up with requests unread, so the end may be a reset.
+            let _ = greedy.read_to_end(&mut told).await;
+            assert!(!told.is_empty() && told.len() < 2 * 1024 * 1024, "{}", told.len());
+            let mut good = daemon.client();
+            good.write_all(&request(2, "ListDevices")).await.unwrap();
+            assert_eq!(answer(&mut good).await.0, 2);
+            drop(all);
+            // With room for it, a slow reader gets everything.
+            let mut slow = daemon.client();
+            let mut writer = Async::new(slow.get_ref().try_clone().unwrap()).unwrap();
+            let asking = async { writer.write_all(&asked).await.unwrap() };
+            let reading = async {
+                for _ in 0..10_000 {
+                    assert_eq!(answer(&mut slow).await.0, 1);
+                }
+            };
+            smol::future::zip(asking, reading).await;
         });
     }
 
@@ -741,8 +790,7 @@ mod tests {
             inbox: Inbox::default(),
             session,
             number: 1,
-            registry: daemon.registry.clone(),
-            records: daemon.records.clone(),
+            common: daemon.common.clone(),
             end_token: None,
         };
         (server, Async::new(theirs).unwrap())
