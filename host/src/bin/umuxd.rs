@@ -27,6 +27,9 @@ use usbmux_host::usb::Hotplug;
 /// The exit status for a command line that asks for what cannot be.
 const WRONG_USAGE: u8 = 2;
 
+/// The daemon's own descriptors, and a few for clients.
+const LEAST_DESCRIPTORS: u64 = 32;
+
 /// The crates whose log is ours; the others' is of no use to anybody here.
 const OUR_CRATES: [&str; 4] = ["umuxd", "usbmux_host", "usbmux_core", "usbmux_phone"];
 
@@ -85,6 +88,7 @@ fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
         ));
         return Ok(ExitCode::from(WRONG_USAGE));
     }
+    raise_descriptor_limit()?;
     smol::block_on(run(&options))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -92,7 +96,6 @@ fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
 async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new([Signal::Term, Signal::Int])?;
     let _pidfile = options.pidfile.0.as_deref().map(PidFile::new).transpose()?;
-    raise_descriptor_limit();
 
     let limits = Limits { linger: options.linger, ..Limits::default() };
     let mut daemon = Daemon::new(limits, Records::new(records_folder(options)?))?;
@@ -167,13 +170,19 @@ fn simulates(_: &Options) -> bool {
 }
 
 /// Ten thousand connections need as many descriptors; most systems allow a program to raise its own
-/// limit that far.
-fn raise_descriptor_limit() {
+/// limit that far. With hardly any, not even the event loop can be made.
+fn raise_descriptor_limit() -> Result<(), String> {
     let limit = getrlimit(Resource::Nofile);
+    if let Some(most) = limit.maximum.filter(|most| *most < LEAST_DESCRIPTORS) {
+        return Err(format!(
+            "only {most} files may be open at once, {LEAST_DESCRIPTORS} are needed: raise ulimit -n"
+        ));
+    }
     let raised = Rlimit { current: limit.maximum, ..limit };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::debug!("the limit of open files stays as it is: {error}");
     }
+    Ok(())
 }
 
 #[cfg(feature = "simulate")]
