@@ -2,7 +2,7 @@
 //!
 //! | what a client can take | limit | beyond it |
 //! |---|---|---|
-//! | sockets that are no connections | [`MAX_CLIENTS`], and the descriptors | whoever never made a request makes room, the oldest first; else it waits, or is hung up on |
+//! | sockets that are no connections | [`MAX_CLIENTS`], and the descriptors | whoever made no request for a while makes room, the oldest first; else it waits, or is hung up on |
 //! | a message | [`MAX_MESSAGE`] | hung up on |
 //! | a plist's depth and elements | [`MAX_DEPTH`], [`MAX_ELEMENTS`] | Result 1 |
 //! | requests without reading the answers | one is answered at a time | the next is not read |

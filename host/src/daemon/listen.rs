@@ -2,7 +2,7 @@
 //!
 //! A Unix socket's file that nobody serves any more is taken over, one that somebody serves never
 //! is; at the end the file is removed if it is still ours. When the process runs out of
-//! descriptors, clients that have never made a request have to make room, the oldest first; when
+//! descriptors, clients that have not made a request for a while make room, the oldest first; when
 //! there are none the loop waits and tries again, instead of ending or spinning.
 //! What is done with a client is `session`.
 
@@ -17,7 +17,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -42,6 +42,10 @@ const PORTS_TRIED: u16 = 100;
 
 /// How long the loop waits when it could not let a client in.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a client may be silent before it has to make room: it needs a moment to write its first
+/// request.
+const GRACE: Duration = Duration::from_millis(200);
 
 /// How often and how far apart the folder's lock is asked for before going on without it.
 const LOCK_TRIES: u32 = 50;
@@ -158,7 +162,8 @@ struct Inner {
     present: Cell<usize>,
     last_number: Cell<u32>,
     /// The clients that have not made a request yet, by their numbers: the oldest is the first.
-    silent: RefCell<BTreeMap<u32, Task<()>>>,
+    silent: RefCell<BTreeMap<u32, (Instant, Task<()>)>>,
+    grace: Duration,
     /// Whether the log has heard that silent clients have to make room.
     crowded: Cell<bool>,
 }
@@ -171,6 +176,16 @@ impl Clients {
         records: Records,
         limit: usize,
     ) -> Self {
+        Self::with_grace(executor, registry, records, limit, GRACE)
+    }
+
+    fn with_grace(
+        executor: Rc<LocalExecutor<'static>>,
+        registry: Registry,
+        records: Records,
+        limit: usize,
+        grace: Duration,
+    ) -> Self {
         Self(Rc::new(Inner {
             executor,
             common: Common { registry, records, unread: UnreadAnswers::default() },
@@ -178,6 +193,7 @@ impl Clients {
             present: Cell::new(0),
             last_number: Cell::new(0),
             silent: RefCell::default(),
+            grace,
             crowded: Cell::new(false),
         }))
     }
@@ -235,13 +251,20 @@ impl Clients {
             session.await;
             drop(presence);
         };
-        silent.borrow_mut().insert(number, executor.spawn(serve));
+        silent.borrow_mut().insert(number, (Instant::now(), executor.spawn(serve)));
     }
 
     /// Hangs up on the client that has been here longest of those that have made no request, if
-    /// there is one.
+    /// it had time for one.
     fn make_room(&self) -> bool {
-        let Some((number, session)) = self.0.silent.borrow_mut().pop_first() else {
+        let oldest = {
+            let mut silent = self.0.silent.borrow_mut();
+            let oldest = silent.first_entry();
+            oldest
+                .filter(|oldest| oldest.get().0.elapsed() >= self.0.grace)
+                .map(|it| it.remove_entry())
+        };
+        let Some((number, (_, session))) = oldest else {
             return false;
         };
         if !self.0.crowded.replace(true) {
@@ -262,7 +285,7 @@ struct Silence {
 impl Drop for Silence {
     fn drop(&mut self) {
         let session = self.clients.0.silent.borrow_mut().remove(&self.number);
-        if let Some(session) = session {
+        if let Some((_, session)) = session {
             session.detach();
         }
     }
@@ -470,11 +493,17 @@ mod tests {
         (folder, path)
     }
 
+    /// Clients that have to make room at once if they are silent.
     fn clients(limit: usize) -> (Rc<LocalExecutor<'static>>, Clients) {
+        clients_with_grace(limit, Duration::ZERO)
+    }
+
+    fn clients_with_grace(limit: usize, grace: Duration) -> (Rc<LocalExecutor<'static>>, Clients) {
         let executor = Rc::new(LocalExecutor::new());
         let registry = Registry::new(Rc::clone(&executor), Limits::default()).unwrap();
         let records = Records::new("/nonexistent");
-        (Rc::clone(&executor), Clients::new(executor, registry, records, limit))
+        let clients = Clients::with_grace(executor.clone(), registry, records, limit, grace);
+        (executor, clients)
     }
 
     fn pair() -> (ClientStream, Async<UnixStream>) {
@@ -607,7 +636,7 @@ mod tests {
             None => pending().await,
         };
         let story = async { assert!(is_served(&mut client).await) };
-        let before = std::time::Instant::now();
+        let before = Instant::now();
         smol::block_on(executor.run(or(clients.accept_by(accept), story)));
         assert!(before.elapsed() >= 2 * PAUSE, "it must not spin");
     }
@@ -655,6 +684,19 @@ mod tests {
             let (late, mut late_client) = pair();
             clients.admit(late);
             assert!(!is_served(&mut late_client).await, "all others have spoken");
+        }));
+    }
+
+    #[test]
+    fn client_that_has_just_come_need_not_make_room() {
+        let (executor, clients) = clients_with_grace(1, Duration::from_secs(3600));
+        smol::block_on(executor.run(async {
+            let (first, mut first_client) = pair();
+            let (second, mut second_client) = pair();
+            clients.admit(first);
+            clients.admit(second);
+            assert!(!is_served(&mut second_client).await);
+            assert!(is_served(&mut first_client).await);
         }));
     }
 

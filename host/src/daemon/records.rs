@@ -11,7 +11,7 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,6 +29,7 @@ use crate::codec;
 pub const DEFAULT_FOLDER: &str = "/var/lib/lockdown";
 
 const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
 const SYSTEM_CONFIGURATION: &str = "SystemConfiguration.plist";
 
 /// Keeps the pair records of one folder; clones are the same.
@@ -161,9 +162,11 @@ impl Records {
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let folder = self.folder();
         DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
-        // A temporary file of this crate is 0600 from the beginning.
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
+        // Opened and written past the crate, whose own errors have lost the system's number.
+        let open =
+            |path: &Path| File::options().write(true).create_new(true).mode(FILE_MODE).open(path);
+        let mut file = tempfile::Builder::new().prefix(".new-").make_in(folder, open)?;
+        file.as_file_mut().write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
         File::open(folder)?.sync_all()
