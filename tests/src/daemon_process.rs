@@ -149,12 +149,34 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start_unlisted(phones: u32, options: &[&str], prepare: impl FnOnce(&Path)) -> Daemon {
+        Daemon::launch(Command::new(program("umuxd")), phones, options, prepare)
+    }
+
+    /// Starts a daemon below what a shell does first, such as lowering a limit, and waits for its phones.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_after(shell: &str, phones: u32, options: &[&str]) -> Daemon {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{shell}\nexec \"$@\"")).arg("sh").arg(program("umuxd"));
+        let daemon = Daemon::launch(command, phones, options, |_| {});
+        daemon.wait_for_phones(phones as usize);
+        daemon
+    }
+
+    fn launch(
+        mut command: Command,
+        phones: u32,
+        options: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("usbmuxd");
         let config_dir = folder.path().join("lockdown");
         std::fs::create_dir(&config_dir).unwrap();
         prepare(&config_dir);
-        let mut command = Command::new(program("umuxd"));
         command.arg(format!("--simulate={phones}"));
         command.arg("-S").arg(&socket).arg("-C").arg(&config_dir).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -206,6 +228,38 @@ impl Daemon {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How many descriptors it holds.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
+    /// Its memory that is in use now, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    #[must_use]
+    pub fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+    }
+
+    /// Kills it as a crash would: its socket's file stays.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be killed.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        let _ = self.child.wait().unwrap();
     }
 
     /// Sends SIGTERM and waits for the end.
