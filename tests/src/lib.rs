@@ -1,5 +1,6 @@
 //! What proves usbmux: a second witness for every fact, and the tools with which the tests drive the programs.
 
+pub mod crowd;
 pub mod daemon_process;
 pub mod engine;
 pub mod naive;
