@@ -22,7 +22,7 @@ fn client_that_sends_byte_by_byte_is_answered_and_delays_nobody() {
     for (at, byte) in request(3, "ReadBUID", &[]).into_iter().enumerate() {
         slow.send(&[byte]).unwrap();
         if at % 32 == 0 {
-            // A second and more pass between two of its bytes, as the others count.
+            // It takes its time: others say much between two of its bytes.
             bystander.goes_on();
             assert!(slow.is_silent().unwrap());
         }
