@@ -13,7 +13,7 @@ use crate::tools::until;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::lock::Semaphore;
-use smol::{Async, LocalExecutor};
+use smol::{Async, LocalExecutor, Timer};
 use std::fmt;
 use std::net::Shutdown;
 use std::ops::RangeInclusive;
@@ -32,6 +32,8 @@ const DISCARD: u16 = 9;
 const OPENING: usize = 256;
 /// Bytes that a connection writes at a time.
 const PIECE: usize = 4096;
+/// How long a crowd may open, or talk and end, before it has failed; none comes near.
+const TOO_LONG: Duration = Duration::from_secs(60);
 /// Descriptors of a process that are no connections.
 const OTHERS: usize = 100;
 
@@ -92,7 +94,7 @@ pub fn crowd(daemon: &Daemon, phones: RangeInclusive<u32>, each: usize, bytes: u
     let before = daemon.resident();
     let executor = Rc::new(LocalExecutor::new());
     let began = Instant::now();
-    let clients = smol::block_on(executor.run(open_all(&executor, daemon, phones.clone(), each)));
+    let clients = in_time(&executor, open_all(&executor, daemon, phones.clone(), each));
     let (opening, connections) = (began.elapsed(), clients.len());
     let each_of = |now: usize| now.saturating_sub(before) / connections.max(1);
     let idle = each_of(daemon.resident());
@@ -101,7 +103,7 @@ pub fn crowd(daemon: &Daemon, phones: RangeInclusive<u32>, each: usize, bytes: u
     let began = Instant::now();
     let talks: Vec<_> =
         (0..).zip(clients).map(|(salt, client)| executor.spawn(client.talk(salt, bytes))).collect();
-    let (talking, rested) = smol::block_on(executor.run(async {
+    let (talking, rested) = in_time(&executor, async {
         let mut clients = Vec::new();
         for talk in talks {
             clients.push(talk.await);
@@ -112,12 +114,20 @@ pub fn crowd(daemon: &Daemon, phones: RangeInclusive<u32>, each: usize, bytes: u
             end.await;
         }
         figures
-    }));
+    });
     until("the daemon has closed everything", || {
         (daemon.descriptors() <= descriptors).then_some(())
     });
     let (phones, bytes) = (phones.count(), bytes * connections);
     Figures { connections, phones, bytes, opening, talking, idle, rested }
+}
+
+fn in_time<T>(executor: &LocalExecutor<'_>, work: impl Future<Output = T>) -> T {
+    let too_long = async {
+        Timer::after(TOO_LONG).await;
+        panic!("the crowd hangs");
+    };
+    smol::block_on(executor.run(smol::future::or(work, too_long)))
 }
 
 async fn open_all(
