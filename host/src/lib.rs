@@ -4,6 +4,7 @@ pub mod address;
 pub mod client;
 pub mod codec;
 pub mod daemon;
+pub mod direct;
 pub mod pipe;
 pub mod stream;
 mod untrusted;

@@ -3,6 +3,7 @@
 use plist::{Dictionary, Value};
 
 use super::error::{ClientError, Garbled};
+use crate::usb::PhoneInfo;
 
 /// A serial number of this length is a UDID without its hyphen.
 const SERIAL_WITHOUT_HYPHEN: usize = 24;
@@ -10,7 +11,7 @@ const SERIAL_WITHOUT_HYPHEN: usize = 24;
 /// Where the hyphen of a UDID stands in that case.
 const HYPHEN_AT: usize = 8;
 
-/// A phone as a daemon lists it.
+/// A phone as a daemon lists it, or as it is found on USB without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Phone {
@@ -34,6 +35,19 @@ impl Phone {
     /// Whether somebody who writes `name` means this phone: hyphens and case make no difference.
     pub fn is_called(&self, name: &str) -> bool {
         same_udid(&self.udid, name)
+    }
+
+    /// A phone that is on this machine's USB, and no daemon between.
+    pub(crate) fn on_usb(device_id: u32, info: PhoneInfo) -> Self {
+        Phone {
+            device_id,
+            udid: info.serial.clone(),
+            serial: info.serial,
+            product_id: Some(info.product_id),
+            location_id: Some(info.location_id),
+            connection_speed: Some(info.speed),
+            connection_type: "USB".to_owned(),
+        }
     }
 
     /// Reads an Attached dictionary.

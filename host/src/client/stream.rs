@@ -1,10 +1,13 @@
-//! A byte stream through a daemon, over whichever socket leads to it.
+//! A byte stream to a port of a phone: through a daemon, over whichever socket leads to it, or
+//! without one (`direct`).
 
 use std::io;
 use std::net::Shutdown;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
 use smol::net::TcpStream;
 use smol::net::unix::UnixStream;
@@ -37,6 +40,11 @@ impl DeviceStream {
                 Kind::Tcp(stream)
             }
         }))
+    }
+
+    /// The end of a socket pair whose other end is joined to a phone in this process.
+    pub(crate) fn joined(stream: Async<StdUnixStream>) -> Self {
+        DeviceStream(Kind::Unix(stream.into()))
     }
 
     /// Tells the other end that nothing follows, after everything written so far.

@@ -19,10 +19,10 @@
 //! This file puts them together and takes them down again. It leaves out: what a program does
 //! around a daemon (signals, logging, exit statuses), which is `bin/umuxd.rs`.
 
-mod ends;
-mod hangup;
+pub(crate) mod ends;
+pub(crate) mod hangup;
 pub mod limits;
-mod link;
+pub(crate) mod link;
 pub mod listen;
 pub mod options;
 pub mod places;

@@ -247,7 +247,7 @@ impl Registry {
             Rc::clone(&entry.ok_or(ConnectFailure::NoDevice)?.link)
         };
         let relay = link.connect(port).await?;
-        Ok(Connection { relay: Some(relay), executor: Rc::clone(&self.0.executor) })
+        Ok(Connection::new(relay, Rc::clone(&self.0.executor)))
     }
 
     /// Ends every connection: what clients have sent is handed to the phones and acknowledged,
@@ -365,6 +365,11 @@ impl Connection {
         if let Some(relay) = &self.relay {
             relay.keep_end(token);
         }
+    }
+
+    /// Takes over what a link has opened; its task will run on `executor`.
+    pub(crate) fn new(relay: Rc<Relay>, executor: Rc<LocalExecutor<'static>>) -> Self {
+        Self { relay: Some(relay), executor }
     }
 
     /// Joins the connection to a client's socket and lets both live on by themselves.

@@ -215,7 +215,7 @@ impl Watcher {
 }
 
 /// Lists the phones on the bus.
-async fn phones() -> Result<Vec<DeviceInfo>, nusb::Error> {
+pub(crate) async fn phones() -> Result<Vec<DeviceInfo>, nusb::Error> {
     let list = || {
         let devices = nusb::list_devices().wait()?;
         let is_phone =

@@ -18,7 +18,9 @@ pub mod open;
 mod pipe;
 mod roster;
 
+pub(crate) use hotplug::phones as list;
 pub use hotplug::{Hotplug, Plugged, Watcher};
+pub(crate) use open::identify;
 pub use open::{OpenError, Opened, open};
 pub use pipe::NusbPipe;
 

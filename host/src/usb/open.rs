@@ -116,13 +116,29 @@ pub fn open(info: &DeviceInfo, highest: u8) -> Result<Opened, OpenError> {
         set_configuration(info, &device, &mux)?;
     }
     let pipe = NusbPipe::new(device, mux).map_err(OpenError::at("take its mux interface"))?;
-    let info = PhoneInfo {
+    Ok(Opened { info: describe(info, serial), pipe })
+}
+
+/// Tells who a phone is and leaves it as it is, whoever uses it. Only a phone whose serial number
+/// the system does not know is opened for that, which blocks.
+///
+/// # Errors
+/// As [`OpenError`] says.
+pub(crate) fn identify(info: &DeviceInfo) -> Result<PhoneInfo, OpenError> {
+    let serial = match known_serial(info) {
+        Some(serial) => serial,
+        None => serial(info, &info.open().wait().map_err(OpenError::at("open it"))?)?,
+    };
+    Ok(describe(info, serial))
+}
+
+fn describe(info: &DeviceInfo, serial: String) -> PhoneInfo {
+    PhoneInfo {
         serial,
         product_id: info.product_id(),
         location_id: choose::location_id(bus(info), info.device_address()),
         speed: bits_per_second(info.speed()),
-    };
-    Ok(Opened { info, pipe })
+    }
 }
 
 /// Returns the UDID: from the system's memory, or else from the phone itself.
@@ -131,8 +147,11 @@ fn serial(info: &DeviceInfo, device: &Device) -> Result<String, OpenError> {
         let index = device.device_descriptor().serial_number_string_index()?;
         device.get_string_descriptor(index, US_ENGLISH, PATIENCE).wait().ok()
     };
-    let known = info.serial_number().and_then(choose::udid);
-    known.or_else(|| choose::udid(&asked()?)).ok_or(OpenError::NoSerial)
+    known_serial(info).or_else(|| choose::udid(&asked()?)).ok_or(OpenError::NoSerial)
+}
+
+fn known_serial(info: &DeviceInfo) -> Option<String> {
+    info.serial_number().and_then(choose::udid)
 }
 
 /// Changes the active configuration; for that no interface of it may be bound to a driver.
