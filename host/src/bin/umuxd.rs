@@ -82,10 +82,8 @@ fn start_log(options: &Options) -> Result<(), Box<dyn Error>> {
 /// Runs a daemon until a signal ends it.
 fn serve(options: Options) -> Result<ExitCode, Box<dyn Error>> {
     #[cfg(feature = "simulate")]
-    if let Some(number) = simulating::missing_phone(&options) {
-        say(format_args!(
-            "umuxd: there is no phone {number} to misbehave: say --simulate={number}"
-        ));
+    if let Err(complaint) = options.virtual_phones.phones() {
+        say(format_args!("umuxd: {complaint}"));
         return Ok(ExitCode::from(WRONG_USAGE));
     }
     raise_descriptor_limit()?;
@@ -103,7 +101,7 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     for address in daemon.addresses() {
         say(format_args!("listening on {address}"));
     }
-    plug_in(&daemon, options);
+    plug_in(&daemon, options)?;
     daemon
         .run(async {
             if let Some(Ok(signal)) = signals.next().await {
@@ -150,18 +148,19 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, Box<dyn Error>> {
 }
 
 /// Brings the phones: virtual ones if asked for, else those on USB.
-fn plug_in(daemon: &Daemon, options: &Options) {
+fn plug_in(daemon: &Daemon, options: &Options) -> Result<(), Box<dyn Error>> {
     #[cfg(feature = "simulate")]
     if simulates(options) {
         return simulating::plug_in(daemon, options);
     }
     let hotplug = if options.disable_hotplug { Hotplug::Off } else { Hotplug::On };
     usb::serve(daemon.executor(), daemon.registry(), hotplug);
+    Ok(())
 }
 
 #[cfg(feature = "simulate")]
 fn simulates(options: &Options) -> bool {
-    options.simulate.is_some()
+    options.virtual_phones.simulate.is_some()
 }
 
 #[cfg(not(feature = "simulate"))]
@@ -187,43 +186,22 @@ fn raise_descriptor_limit() -> Result<(), String> {
 
 #[cfg(feature = "simulate")]
 mod simulating {
+    use std::error::Error;
+
     use usbmux_host::address::{Address, ENVIRONMENT_VARIABLE};
     use usbmux_host::daemon::{Daemon, simulate};
 
     use super::{Options, say};
 
-    /// Returns the number of a phone that has a quirk and will not be there.
-    pub(super) fn missing_phone(options: &Options) -> Option<u32> {
-        let phones = options.simulate?;
-        let mut numbers = options.phone_quirk.iter().filter_map(|quirk| quirk.number);
-        numbers.find(|number| *number > phones)
-    }
-
     /// Plugs the virtual phones in and says what to try with them.
-    pub(super) fn plug_in(daemon: &Daemon, options: &Options) {
-        for phone in phones(options) {
+    pub(super) fn plug_in(daemon: &Daemon, options: &Options) -> Result<(), Box<dyn Error>> {
+        for phone in options.virtual_phones.phones()? {
             simulate::plug_in(daemon.executor(), daemon.registry(), phone);
         }
         if options.socket.is_none() {
             say_what_to_try(daemon);
         }
-    }
-
-    fn phones(options: &Options) -> impl Iterator<Item = usbmux_phone::Options> {
-        let mapped: Vec<_> =
-            options.phone_port.iter().map(|port| (port.port, port.address)).collect();
-        (1..=options.simulate.unwrap_or(0)).map(move |number| {
-            let mut phone = usbmux_phone::Options::new(number);
-            phone.mapped.clone_from(&mapped);
-            let its = |of: Option<u32>| of.is_none_or(|of| of == number);
-            phone.quirks = options
-                .phone_quirk
-                .iter()
-                .filter(|quirk| its(quirk.number))
-                .map(|quirk| quirk.quirk)
-                .collect();
-            phone
-        })
+        Ok(())
     }
 
     fn say_what_to_try(daemon: &Daemon) {

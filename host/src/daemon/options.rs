@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+#[cfg(feature = "simulate")]
+use clap::Args;
 use clap::{ArgAction, Parser};
 
 use super::listen::DEFAULT_SOCKET_MODE;
@@ -65,21 +67,55 @@ pub struct Options {
     pub linger: Duration,
 
     #[cfg(feature = "simulate")]
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a comment here would become a part of the help")]
+    pub virtual_phones: VirtualPhones,
+}
+
+#[cfg(feature = "simulate")]
+/// Virtual phones as a command line asks for them.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct VirtualPhones {
     /// Play this many virtual phones instead of serving USB [1 if no number is given]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,
           default_missing_value = "1",
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PHONES)))]
     pub simulate: Option<u32>,
 
-    #[cfg(feature = "simulate")]
     /// Let a port of every virtual phone lead to a TCP address of this machine (repeatable)
     #[arg(long, value_name = "PORT=ADDR:PORT", requires = "simulate")]
     pub phone_port: Vec<PhonePort>,
 
-    #[cfg(feature = "simulate")]
     /// Make virtual phones misbehave, all or number N (repeatable)
     #[arg(long, value_name = "[N:]NAME", requires = "simulate")]
     pub phone_quirk: Vec<PhoneQuirk>,
+}
+
+#[cfg(feature = "simulate")]
+impl VirtualPhones {
+    /// Makes what the phones are made from, by their numbers from 1; none if none were asked for.
+    ///
+    /// # Errors
+    /// A quirk belongs to a phone that will not be there; in words.
+    pub fn phones(&self) -> Result<Vec<usbmux_phone::Options>, String> {
+        let phones = self.simulate.unwrap_or(0);
+        let mut numbers = self.phone_quirk.iter().filter_map(|quirk| quirk.number);
+        if let Some(number) = numbers.find(|number| *number > phones) {
+            return Err(format!(
+                "there is no phone {number} to misbehave: say --simulate={number}"
+            ));
+        }
+        Ok((1..=phones).map(|number| self.phone(number)).collect())
+    }
+
+    fn phone(&self, number: u32) -> usbmux_phone::Options {
+        let mut phone = usbmux_phone::Options::new(number);
+        phone.mapped = self.phone_port.iter().map(|port| (port.port, port.address)).collect();
+        let its = |of: Option<u32>| of.is_none_or(|of| of == number);
+        let quirks = self.phone_quirk.iter().filter(|quirk| its(quirk.number));
+        phone.quirks = quirks.map(|quirk| quirk.quirk).collect();
+        phone
+    }
 }
 
 /// Permission bits, written in octal.
@@ -254,10 +290,10 @@ mod tests {
 
         #[test]
         fn number_of_phones_is_one_unless_given_and_within_its_limit() {
-            assert_eq!(parse("umuxd").unwrap().simulate, None);
-            assert_eq!(parse("umuxd --simulate").unwrap().simulate, Some(1));
-            assert_eq!(parse("umuxd --simulate=1").unwrap().simulate, Some(1));
-            assert_eq!(parse("umuxd --simulate=64").unwrap().simulate, Some(64));
+            assert_eq!(parse("umuxd").unwrap().virtual_phones.simulate, None);
+            assert_eq!(parse("umuxd --simulate").unwrap().virtual_phones.simulate, Some(1));
+            assert_eq!(parse("umuxd --simulate=1").unwrap().virtual_phones.simulate, Some(1));
+            assert_eq!(parse("umuxd --simulate=64").unwrap().virtual_phones.simulate, Some(64));
             for wrong in ["0", "65", "-1", "x", ""] {
                 parse(&format!("umuxd --simulate={wrong}")).unwrap_err();
             }
@@ -271,10 +307,13 @@ mod tests {
             )
             .unwrap();
             let port = |port, address: &str| PhonePort { port, address: address.parse().unwrap() };
-            assert_eq!(options.phone_port, [port(22, "127.0.0.1:2222"), port(80, "[::1]:8080")]);
+            assert_eq!(
+                options.virtual_phones.phone_port,
+                [port(22, "127.0.0.1:2222"), port(80, "[::1]:8080")]
+            );
             let unplug = Quirk::Unplug { after: Duration::from_secs(3) };
             assert_eq!(
-                options.phone_quirk,
+                options.virtual_phones.phone_quirk,
                 [
                     PhoneQuirk { number: None, quirk: Quirk::V1 },
                     PhoneQuirk { number: Some(2), quirk: unplug },
