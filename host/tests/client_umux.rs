@@ -321,9 +321,9 @@ fn wrong_usage_is_one_line_and_exit_status_2() {
         "pair-record",
         "pair-record read a -u b",
         "--socket nowhere list",
-        "list --direct",
+        "watch --direct",
         "trace file",
-        "demo",
+        "demo 7",
     ];
     for arguments in cases {
         fail(&mut umux(&fake, arguments), 2);

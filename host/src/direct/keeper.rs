@@ -19,6 +19,7 @@ use smol::{Async, LocalExecutor, Timer};
 
 use super::error::DirectError;
 use crate::client::DeviceStream;
+use crate::daemon::ends::Ends;
 use crate::daemon::hangup::Hangups;
 use crate::daemon::link::{Link, LinkEnd, LinkTask};
 use crate::daemon::registry::{ConnectFailure, Connection, Limits};
@@ -125,7 +126,7 @@ async fn run(
         }
     };
     let pipe = phone.pipe(&executor);
-    let link = Link::new(DEVICE_ID, Limits::default(), hangups.clone());
+    let link = Link::new(DEVICE_ID, Limits::default(), hangups.clone(), Ends::default());
     let task = LinkTask::new(Rc::clone(&link), pipe);
     let living = async {
         let end = task.run(|| drop(up.try_send(Ok(())))).await;

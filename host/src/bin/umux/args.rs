@@ -7,13 +7,16 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use usbmux_host::address::Address;
+#[cfg(feature = "simulate")]
+use usbmux_host::daemon::options::VirtualPhones;
+use usbmux_host::direct::Bus;
 
 use crate::failure::Failure;
 use crate::output;
 
-/// Talks to iPhones and iPads through usbmuxd.
+/// Talks to iPhones and iPads through usbmuxd, or with --direct without it.
 #[derive(Debug, Parser)]
-#[command(name = "umux", version, after_help = EXIT_STATUS)]
+#[command(name = "umux", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     // Not a doc comment: brackets would be links there.
     #[arg(long, global = true, value_name = "ADDRESS", help = SOCKET_HELP)]
@@ -25,8 +28,35 @@ pub(crate) struct Cli {
 const SOCKET_HELP: &str = "Where the daemon listens: UNIX:/path, /path, host:port or [v6]:port \
                            [default: USBMUXD_SOCKET_ADDRESS, else UNIX:/var/run/usbmuxd]";
 
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, \
-                           4 refused, 5 no daemon";
+const AFTER_HELP: &str = "\
+Without a phone:
+  umuxd --simulate                                   a daemon with a virtual phone
+  echo hello | umux connect 7 --direct --simulate    a virtual phone and no daemon
+
+With a phone, and a usbmuxd or umuxd running:
+  umux list                                          who is there
+  umux info                                          what it says about itself
+  umux forward 2222:22                               its port 22 is 127.0.0.1:2222 here
+  umux watch --json | jq .                           what is plugged in and out
+
+Each command has its own --help.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, 4 refused, 5 no daemon";
+
+const CONNECT_HELP: &str = "\
+Examples:
+  umux connect 62078                 speak to lockdownd
+  umux connect 19 | head -c 80       a virtual phone's character generator
+  cat file | umux connect 9          give it a file to discard
+
+At the end of standard input only the sending side is closed; what the phone still says arrives.";
+
+const FORWARD_HELP: &str = "\
+Examples:
+  umux forward 2222:22               then: ssh -p 2222 localhost
+  umux forward 0:62078               any free port, which is printed
+  umux forward 2222:22 8080:80       several at once
+
+It goes on when the phone is unplugged and comes back, and ends with Ctrl-C.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -35,6 +65,8 @@ pub(crate) enum Command {
         /// Print an array of objects
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        direct: Direct,
     },
     /// Prints a line for each phone that is attached, detached or paired, until interrupted
     Watch {
@@ -69,6 +101,7 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = FORWARD_HELP)]
 pub(crate) struct Forward {
     /// The phone; may be left out if there is only one
     #[arg(short, long)]
@@ -79,9 +112,12 @@ pub(crate) struct Forward {
     /// A port of this computer (0: any free one) and the port of the phone that it leads to
     #[arg(required = true, value_name = "LOCAL:DEVICE")]
     pub(crate) pairs: Vec<PortPair>,
+    #[command(flatten)]
+    pub(crate) direct: Direct,
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = CONNECT_HELP)]
 pub(crate) struct Connect {
     /// The phone; may be left out if there is only one
     #[arg(short, long)]
@@ -92,6 +128,37 @@ pub(crate) struct Connect {
     /// The port of the phone
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) direct: Direct,
+}
+
+/// Whether to do without a daemon.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Without a daemon")]
+pub(crate) struct Direct {
+    /// Use the phone on USB itself; a daemon that serves it must be stopped first
+    #[arg(long)]
+    direct: bool,
+    #[cfg(feature = "simulate")]
+    #[command(flatten)]
+    virtual_phones: VirtualPhones,
+}
+
+impl Direct {
+    /// Where phones are looked for without a daemon; none if there is to be one.
+    pub(crate) fn bus(&self) -> Result<Option<Bus>, Failure> {
+        #[cfg(feature = "simulate")]
+        if self.virtual_phones.simulate.is_some() {
+            if !self.direct {
+                return Err(Failure::usage(
+                    "--simulate goes with --direct; with a daemon, start umuxd --simulate",
+                ));
+            }
+            let phones = self.virtual_phones.phones().map_err(Failure::usage)?;
+            return Ok(Some(Bus::simulated(phones)));
+        }
+        Ok(self.direct.then(Bus::usb))
+    }
 }
 
 #[derive(Debug, Subcommand)]

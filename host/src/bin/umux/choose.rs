@@ -10,7 +10,12 @@ pub(crate) const USB: &str = "USB";
 
 /// The phone with this UDID, or the only one there is.
 pub(crate) async fn phone(daemon: &Daemon, udid: Option<&str>) -> Result<Phone, Failure> {
-    one(distinct(daemon.phones().await?), udid)
+    among(daemon.phones().await?, udid)
+}
+
+/// The phone with this UDID of those listed, or the only one listed.
+pub(crate) fn among(phones: Vec<Phone>, udid: Option<&str>) -> Result<Phone, Failure> {
+    one(distinct(phones), udid)
 }
 
 fn one(mut phones: Vec<Phone>, udid: Option<&str>) -> Result<Phone, Failure> {

@@ -15,25 +15,25 @@ use smol::channel::{self, Receiver};
 use smol::future::or;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{Async, Timer, unblock};
-use usbmux_host::client::{Daemon, DeviceStream};
+use usbmux_host::client::DeviceStream;
 use uuid::Uuid;
 
 use crate::args::Connect;
-use crate::choose;
 use crate::failure::Failure;
+use crate::source::Source;
 
 /// How much is carried at once.
 const CHUNK: usize = 64 << 10;
 
-pub(crate) async fn run(daemon: &Daemon, arguments: Connect) -> Result<(), Failure> {
+pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failure> {
     let cannot_open = |error| Failure::failed(format!("no standard input or output ({error})"));
     let input = owned(io::stdin()).map_err(cannot_open)?;
     let output = owned(io::stdout()).map_err(cannot_open)?;
     let gone = reader_gone(&output).map_err(cannot_open)?;
 
-    let phone = choose::phone(daemon, arguments.udid.as_deref()).await?;
+    let phone = source.hold(arguments.udid.as_deref()).await?;
     let token = Uuid::new_v4().to_string();
-    let stream = daemon.connect_with_token(phone.device_id, arguments.port, &token).await?;
+    let stream = phone.connect_with_token(arguments.port, &token).await?;
 
     // Closing this channel is how `up` says that the sending side is closed.
     let (half_open, half_closed) = channel::bounded::<()>(1);
@@ -43,11 +43,14 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Connect) -> Result<(), Failu
         future::pending().await
     };
     let down = receive_all(stream.clone(), output, half_closed, arguments.linger);
-    or(or(down, up), gone).await?;
-    // A daemon that does not know, or is no more, leaves it at an ordinary end.
-    match daemon.end_reason(&token).await {
-        Ok(Some(reason)) => Err(Failure::failed(format!("the connection broke off: {reason}"))),
-        _ => Ok(()),
+    let outcome = or(or(down, up), gone).await;
+    drop(stream);
+    let reason = phone.end_reason(&token).await;
+    phone.let_go().await;
+    outcome?;
+    match reason {
+        Some(reason) => Err(Failure::failed(format!("the connection broke off: {reason}"))),
+        None => Ok(()),
     }
 }
 

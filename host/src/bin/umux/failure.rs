@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use usbmux_host::client::ClientError;
+use usbmux_host::direct::DirectError;
 
 /// The exit statuses, a contract with scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,18 @@ impl From<ClientError> for Failure {
             ClientError::NoDaemon { .. } => Status::NoDaemon,
             ClientError::NoSuchPhone => Status::NoPhone,
             ClientError::Refused { .. } => Status::Refused,
+            _ => Status::Failed,
+        };
+        Failure::new(status, error)
+    }
+}
+
+impl From<DirectError> for Failure {
+    fn from(error: DirectError) -> Self {
+        let status = match error {
+            DirectError::NoPhone { .. } | DirectError::Unplugged => Status::NoPhone,
+            DirectError::Several(_) => Status::Usage,
+            DirectError::Refused { .. } => Status::Refused,
             _ => Status::Failed,
         };
         Failure::new(status, error)

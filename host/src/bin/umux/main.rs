@@ -1,7 +1,7 @@
 //! `umux`: phones through a usbmuxd, from the command line.
 //!
 //! Here is only the way from the arguments to a subcommand and from its outcome to an exit status.
-//! All subcommands ask a daemon; none touches USB.
+//! Subcommands ask a daemon; with `--direct` some use the phone itself instead.
 
 mod about;
 mod args;
@@ -14,14 +14,16 @@ mod json;
 mod output;
 mod phones;
 mod records;
+mod source;
 
 use std::process::ExitCode;
 
 use usbmux_host::address::Address;
 use usbmux_host::client::Daemon;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Direct};
 use failure::Failure;
+use source::Source;
 
 fn main() -> ExitCode {
     let outcome = args::parse().and_then(|cli| smol::block_on(run(cli)));
@@ -31,20 +33,33 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Failure> {
-    let address = match cli.socket {
+async fn run(Cli { socket, command }: Cli) -> Result<(), Failure> {
+    match command {
+        Command::List { json, direct } => phones::list(&source(socket, &direct)?, json).await,
+        Command::Watch { json } => phones::watch(&daemon(socket)?, json).await,
+        Command::Info { udid, json } => info::run(&daemon(socket)?, udid.as_deref(), json).await,
+        Command::Buid => about::buid(&daemon(socket)?).await,
+        Command::Listeners { json } => about::listeners(&daemon(socket)?, json).await,
+        Command::Forward(it) => forward::run(source(socket, &it.direct)?, it).await,
+        Command::Connect(it) => connect::run(source(socket, &it.direct)?, it).await,
+        Command::PairRecord(command) => records::run(&daemon(socket)?, command).await,
+    }
+}
+
+fn daemon(socket: Option<Address>) -> Result<Daemon, Failure> {
+    let address = match socket {
         Some(address) => address,
         None => Address::from_environment().map_err(Failure::usage)?,
     };
-    let daemon = Daemon::new(address).program("umux");
-    match cli.command {
-        Command::List { json } => phones::list(&daemon, json).await,
-        Command::Watch { json } => phones::watch(&daemon, json).await,
-        Command::Info { udid, json } => info::run(&daemon, udid.as_deref(), json).await,
-        Command::Buid => about::buid(&daemon).await,
-        Command::Listeners { json } => about::listeners(&daemon, json).await,
-        Command::Forward(arguments) => forward::run(&daemon, arguments).await,
-        Command::Connect(arguments) => connect::run(&daemon, arguments).await,
-        Command::PairRecord(command) => records::run(&daemon, command).await,
+    Ok(Daemon::new(address).program("umux"))
+}
+
+fn source(socket: Option<Address>, direct: &Direct) -> Result<Source, Failure> {
+    match direct.bus()? {
+        Some(_) if socket.is_some() => Err(Failure::usage(
+            "--socket names a daemon and --direct does without one: leave one of them out",
+        )),
+        Some(bus) => Ok(Source::Bus(bus)),
+        None => Ok(Source::Daemon(daemon(socket)?)),
     }
 }

@@ -9,9 +9,10 @@ use usbmux_host::client::{Daemon, Event, Phone};
 
 use crate::failure::Failure;
 use crate::output;
+use crate::source::Source;
 
-pub(crate) async fn list(daemon: &Daemon, json: bool) -> Result<(), Failure> {
-    let phones = daemon.phones().await?;
+pub(crate) async fn list(source: &Source, json: bool) -> Result<(), Failure> {
+    let phones = source.phones().await?;
     if json {
         return output::json(&phones.iter().map(object).map(Value::Object).collect());
     }
@@ -47,7 +48,11 @@ pub(crate) fn stop_signals() -> Result<Signals, Failure> {
 }
 
 /// One line for an event. Only the first one of a phone says who it is, so `phones` remembers.
-fn describe(phones: &mut HashMap<u32, Phone>, event: Event, json: bool) -> Option<String> {
+fn describe(
+    phones: &mut HashMap<u32, Phone>,
+    event: Event,
+    json: bool,
+) -> Option<String> {
     let (what, device_id, phone) = match event {
         Event::Attached(phone) => {
             phones.insert(phone.device_id, phone.clone());

@@ -3,14 +3,17 @@
 //! | file | subject |
 //! |---|---|
 //! | `mod.rs` | listening, accepting, the end |
-//! | `presence.rs` | under which number the phone is there now, through replugs and restarts |
+//! | `route.rs` | the way to the phone, with a daemon or without |
+//! | `presence.rs` | under which number a daemon has the phone now, through replugs and restarts |
 //! | `relay.rs` | one local connection and its counterpart on the phone |
 //! | `console.rs` | what stands on standard error |
 
 mod console;
 mod presence;
 mod relay;
+mod route;
 
+use std::error::Error;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,14 +24,15 @@ use smol::lock::Semaphore;
 use smol::net::{TcpListener, TcpStream};
 use smol::stream::StreamExt;
 use smol::{LocalExecutor, Timer};
-use usbmux_host::client::{ClientError, Daemon};
+use usbmux_host::client::ClientError;
 
 use crate::args::{Forward, PortPair};
 use crate::failure::Failure;
-use crate::{choose, output, phones};
+use crate::source::Source;
+use crate::{output, phones};
 
 use console::Console;
-use presence::Presence;
+use route::Route;
 
 /// How many connections are open at once; further ones wait in the kernel until one ends.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -41,17 +45,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every connection needs.
 struct Forwarder {
-    daemon: Daemon,
-    presence: Presence,
+    route: Route,
     console: Console,
     /// Bounds the connections of all ports together.
     room: Arc<Semaphore>,
 }
 
-pub(crate) async fn run(daemon: &Daemon, arguments: Forward) -> Result<(), Failure> {
+pub(crate) async fn run(source: Source, arguments: Forward) -> Result<(), Failure> {
     let mut stop = phones::stop_signals()?;
     raise_descriptor_limit();
-    let phone = choose::phone(daemon, arguments.udid.as_deref()).await?;
+    let held = source.hold(arguments.udid.as_deref()).await?;
     let mut listeners = Vec::new();
     for pair in arguments.pairs {
         listeners.push(bind(&arguments.source, pair).await?);
@@ -61,8 +64,7 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Forward) -> Result<(), Failu
         output::line(&format!("forwarding {local} -> {port}"))?;
     }
     let forwarder = Rc::new(Forwarder {
-        daemon: daemon.clone(),
-        presence: Presence::new(&phone),
+        route: Route::new(held),
         console: Console::new(),
         room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
     });
@@ -74,11 +76,12 @@ pub(crate) async fn run(daemon: &Daemon, arguments: Forward) -> Result<(), Failu
         stop.next().await;
     };
     let live = async {
-        let presence = forwarder.presence.follow(&forwarder.daemon, &forwarder.console);
-        smol::future::zip(presence, forwarder.console.show_status()).await;
+        let following = forwarder.route.follow(&forwarder.console);
+        smol::future::zip(following, forwarder.console.show_status()).await;
     };
     tasks.run(smol::future::or(stopped, live)).await;
     forwarder.console.clear_status();
+    forwarder.route.close().await;
     Ok(())
 }
 
@@ -131,12 +134,13 @@ async fn accept(
 
 impl Forwarder {
     /// Carries one local connection from beginning to end.
-    async fn serve(&self, local: TcpStream, port: u16) -> Result<(), ClientError> {
+    async fn serve(&self, local: TcpStream, port: u16) -> Result<(), Box<dyn Error>> {
         let _open = self.console.count_connection();
-        let device = self.presence.connect(&self.daemon, port, PHONE_WAIT).await?;
+        let device = self.route.connect(port, PHONE_WAIT).await?;
         // Small writes must not wait for each other's acknowledgement. Where this fails the
         // connection is gone, which the relay notices.
         _ = local.set_nodelay(true);
-        relay::run(local, device, &self.console.traffic).await.map_err(ClientError::Lost)
+        relay::run(local, device, &self.console.traffic).await.map_err(ClientError::Lost)?;
+        Ok(())
     }
 }
