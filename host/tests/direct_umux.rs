@@ -1,4 +1,4 @@
-//! `umux --direct` from outside, with virtual phones: the same output and exit
+//! `umux --direct` and `umux demo` from outside, with virtual phones: the same output and exit
 //! statuses as with a daemon.
 #![cfg(feature = "simulate")]
 #![allow(clippy::unwrap_used, clippy::panic)] // tests
@@ -223,9 +223,31 @@ fn forward_survives_a_replug() {
 }
 
 #[test]
+fn demo_shows_every_step_and_succeeds() {
+    let shown = succeed("demo");
+    let steps: Vec<_> = shown.lines().filter_map(|line| line.split_once("  ")).collect();
+    let numbers: Vec<u32> = steps.iter().filter_map(|(number, _)| number.parse().ok()).collect();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
+    let attached = format!("attached  {FIRST}");
+    let detached = format!("detached  {SECOND}");
+    for what in [
+        "listening on UNIX:/",
+        &attached,
+        "DeviceName: Virtual Phone 1",
+        "<- hello, phone",
+        "16 MiB each way",
+        "the phone refused port 1",
+        &detached,
+        "Now you:",
+    ] {
+        assert!(shown.contains(what), "{what}:\n{shown}");
+    }
+}
+
+#[test]
 fn help_teaches_by_commands_that_work() {
     let help = succeed("--help");
-    for what in ["connect 7 --direct --simulate", "forward 2222:22"] {
+    for what in ["umux demo", "connect 7 --direct --simulate", "forward 2222:22"] {
         assert!(help.contains(what), "{what}");
     }
     for command in ["list", "forward", "connect"] {

@@ -30,6 +30,7 @@ const SOCKET_HELP: &str = "Where the daemon listens: UNIX:/path, /path, host:por
 
 const AFTER_HELP: &str = "\
 Without a phone:
+  umux demo                                          everything at once, explained
   umuxd --simulate                                   a daemon with a virtual phone
   echo hello | umux connect 7 --direct --simulate    a virtual phone and no daemon
 
@@ -98,6 +99,9 @@ pub(crate) enum Command {
     /// Lists, reads, stores or removes the keys with which a phone trusts this computer
     #[command(subcommand)]
     PairRecord(PairRecord),
+    /// Shows with a virtual phone how everything works together, in a few seconds
+    #[cfg(feature = "simulate")]
+    Demo,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,8 @@ mod about;
 mod args;
 mod choose;
 mod connect;
+#[cfg(feature = "simulate")]
+mod demo;
 mod failure;
 mod forward;
 mod info;
@@ -43,6 +45,8 @@ async fn run(Cli { socket, command }: Cli) -> Result<(), Failure> {
         Command::Forward(it) => forward::run(source(socket, &it.direct)?, it).await,
         Command::Connect(it) => connect::run(source(socket, &it.direct)?, it).await,
         Command::PairRecord(command) => records::run(&daemon(socket)?, command).await,
+        #[cfg(feature = "simulate")]
+        Command::Demo => demo::run().await,
     }
 }
 

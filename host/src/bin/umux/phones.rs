@@ -48,7 +48,7 @@ pub(crate) fn stop_signals() -> Result<Signals, Failure> {
 }
 
 /// One line for an event. Only the first one of a phone says who it is, so `phones` remembers.
-fn describe(
+pub(crate) fn describe(
     phones: &mut HashMap<u32, Phone>,
     event: Event,
     json: bool,
