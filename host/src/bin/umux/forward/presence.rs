@@ -121,10 +121,13 @@ impl Presence {
 
     fn attached(&self, phone: &Phone, console: &Console) {
         let mut numbers = self.numbers.borrow_mut();
+        if numbers.contains(&phone.device_id) {
+            // Listening begins with whom we know: no reason to ask for that number again.
+            return;
+        }
         if numbers.is_empty() {
             console.line(&format!("phone {} is back", self.udid));
         }
-        numbers.retain(|&number| number != phone.device_id);
         let place = if phone.connection_type == USB { 0 } else { numbers.len() };
         numbers.insert(place, phone.device_id);
         self.arrivals.set(self.arrivals.get() + 1);
