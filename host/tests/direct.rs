@@ -121,6 +121,21 @@ fn closing_hands_over_everything_that_was_written() {
 }
 
 #[test]
+fn closing_ends_streams_that_are_still_in_use() {
+    run(async {
+        let (phone, program) = mapped_phone().await;
+        let mut stream = phone.connect(MAPPED).await.unwrap();
+        let mut program = program.accept().unwrap().0;
+        stream.write_all(b"last words").await.unwrap();
+        phone.close().await;
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        let mut received = Vec::new();
+        program.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"last words");
+    });
+}
+
+#[test]
 fn half_closed_stream_still_hears_the_phone() {
     run(async {
         let (phone, program) = mapped_phone().await;

@@ -186,3 +186,28 @@ async fn connect(
     Connection::new(relay, executor).relay(ours.into(), Vec::new());
     Ok(DeviceStream::joined(theirs))
 }
+
+#[cfg(all(test, feature = "simulate"))]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)] // tests
+
+    use smol::io::{AsyncReadExt, AsyncWriteExt};
+    use usbmux_phone::{ECHO, Options};
+
+    use super::*;
+
+    #[test]
+    fn phone_is_let_go_when_the_last_stream_of_a_dropped_handle_ends() {
+        smol::block_on(async {
+            let keeper = Keeper::keep(PluggedIn::Simulated(Options::new(1))).await.unwrap();
+            let finished = keeper.finished.clone();
+            let mut stream = keeper.connect(ECHO).await.unwrap();
+            drop(keeper);
+            stream.write_all(b"x").await.unwrap();
+            stream.read_exact(&mut [0]).await.unwrap();
+            assert!(!finished.is_closed());
+            drop(stream);
+            let Err(_) = finished.recv().await;
+        });
+    }
+}
