@@ -11,14 +11,7 @@ use std::rc::Rc;
 use usbmux_core::CloseReason;
 use usbmux_core::wire::control::is_ordinary_close;
 
-/// How many reasons are kept; the oldest goes first.
-const MAX_KEPT: usize = 256;
-
-/// How many bytes a token may have; a longer one is ignored.
-pub(crate) const MAX_TOKEN: usize = 64;
-
-/// How many bytes of a phone's text are kept.
-pub(crate) const MAX_TEXT: usize = 256;
+use super::limits::MAX_REASONS;
 
 /// The reasons of all phones' connections; cheap to clone.
 #[derive(Clone, Default)]
@@ -28,7 +21,7 @@ impl Ends {
     /// Keeps why the connection with this token ended.
     pub(crate) fn keep(&self, token: String, reason: String) {
         let mut kept = self.0.borrow_mut();
-        if kept.len() >= MAX_KEPT {
+        if kept.len() >= MAX_REASONS {
             kept.pop_front();
         }
         kept.push_back((token, reason));
@@ -62,7 +55,7 @@ mod tests {
     #[test]
     fn a_reason_is_told_once_and_the_oldest_is_forgotten() {
         let ends = Ends::default();
-        for number in 0..=MAX_KEPT {
+        for number in 0..=MAX_REASONS {
             ends.keep(format!("token {number}"), format!("reason {number}"));
         }
         assert_eq!(ends.take("token 0"), None);

@@ -14,6 +14,7 @@
 //! | connections to one phone | [`DEFAULT_CONNECTIONS`] | Result 3 |
 //! | bytes of a phone that it does not read | [`LARGEST_WINDOW`], [`DEFAULT_WINDOW_BYTES`] for all of a phone | the phone waits |
 //! | bytes it sends and the phone does not read | what its socket holds | it waits |
+//! | reasons of ends that it may ask for | [`MAX_TOKEN`], [`MAX_RESET_TEXT`], [`MAX_REASONS`] for all | the oldest is forgotten |
 //! | input that nobody wants, at the end | [`MAX_DISCARDED`] | left unread |
 //!
 //! Leaves out: timers (each stands with what it times), and what is refused for being wrong and not
@@ -55,3 +56,12 @@ pub const MAX_RECORD: u64 = 64 * 1024;
 
 /// How many files the folder of records may hold for a new record to be kept: 1 GiB of them.
 pub const MAX_RECORDS: usize = 16 * 1024;
+
+/// How many bytes the word may have by which a client asks for a reason; a longer one is ignored.
+pub const MAX_TOKEN: usize = 64;
+
+/// How many bytes of the text of a phone's reset are kept as the reason.
+pub const MAX_RESET_TEXT: usize = 256;
+
+/// How many reasons are kept for clients that have not asked yet.
+pub const MAX_REASONS: usize = 256;

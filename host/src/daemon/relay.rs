@@ -29,6 +29,7 @@ use usbmux_core::{CloseReason, ConnId, Instant};
 use self::state::{Down, End, State, Up, discard};
 pub(crate) use self::state::{Filled, Opening};
 use super::ends;
+use super::limits::MAX_RESET_TEXT;
 use super::link::{Engine, Link};
 use super::pool::Lease;
 use super::registry::ConnectFailure;
@@ -96,7 +97,7 @@ impl Relay {
     /// A piece of the text of the phone's reset.
     pub(crate) fn reset_text(&self, text: &[u8]) {
         if let Some(end) = &mut self.state.borrow_mut().end {
-            let room = ends::MAX_TEXT.saturating_sub(end.text.len());
+            let room = MAX_RESET_TEXT.saturating_sub(end.text.len());
             end.text.extend_from_slice(text.get(..room).unwrap_or(text));
         }
     }

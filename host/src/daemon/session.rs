@@ -20,8 +20,7 @@ use usbmux_core::session::{
     Session, Verdict,
 };
 
-use super::ends::MAX_TOKEN;
-use super::limits::{MAX_DISCARDED, MAX_NAME, MAX_UNREAD_EVENTS};
+use super::limits::{MAX_DISCARDED, MAX_NAME, MAX_TOKEN, MAX_UNREAD_EVENTS};
 use super::records::Records;
 use super::registry::{
     ConnectFailure, Connection, DeviceEvent, ListenerInfo, Phone, Registry, Subscription,

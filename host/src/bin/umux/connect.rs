@@ -33,7 +33,7 @@ pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failur
 
     let phone = source.hold(arguments.udid.as_deref()).await?;
     let token = Uuid::new_v4().to_string();
-    let stream = phone.connect_with_token(arguments.port, &token).await?;
+    let stream = phone.connect(arguments.port, &token).await?;
 
     // Closing this channel is how `up` says that the sending side is closed.
     let (half_open, half_closed) = channel::bounded::<()>(1);

@@ -40,19 +40,8 @@ impl Source {
 }
 
 impl Held {
-    pub(crate) async fn connect(&self, port: u16) -> Result<DeviceStream, Failure> {
-        Ok(match self {
-            Held::Daemon(daemon, phone) => daemon.connect(phone.device_id, port).await?,
-            Held::Direct(_, phone) => phone.connect(port).await?,
-        })
-    }
-
-    /// The same, with a word by which the reason of the end can be asked for.
-    pub(crate) async fn connect_with_token(
-        &self,
-        port: u16,
-        token: &str,
-    ) -> Result<DeviceStream, Failure> {
+    /// Connects, with a word by which the reason of the end can be asked for.
+    pub(crate) async fn connect(&self, port: u16, token: &str) -> Result<DeviceStream, Failure> {
         Ok(match self {
             Held::Daemon(daemon, phone) => {
                 daemon.connect_with_token(phone.device_id, port, token).await?
