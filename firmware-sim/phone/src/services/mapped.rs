@@ -20,10 +20,13 @@ use std::time::Duration;
 /// How long a server may take to accept; below the 5 s after which a host gives up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// How long a server may go on sending after its connection ended. A socket that is closed with bytes
+/// How long a server may take to read the last of what it was sent. A socket that is closed with bytes
 /// unread makes Linux reset it, and the server would lose what it has not read; a phone's kernel, being
 /// BSD's, does not do that.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How much a server may say meanwhile; it is thrown away. One that says more waits, and is then reset.
+const LAST_WORDS: usize = 64 << 10;
 
 /// What a program waits for, shared between it and its watcher.
 #[derive(Default)]
@@ -107,11 +110,18 @@ pub(crate) async fn watch(
     future::or(farewell(&stream), async { _ = smol::Timer::after(FAREWELL).await }).await;
 }
 
-/// Hands the server an end-of-file, and throws away what it still sends until it ends too.
+/// Hands the server an end-of-file and waits for its own.
 async fn farewell(stream: &Async<TcpStream>) {
     let _ = stream.get_ref().shutdown(Shutdown::Write);
-    let mut unwanted = vec![0; 16 << 10];
-    while let Ok(1..) = stream.read_with(|mut socket| socket.read(&mut unwanted)).await {}
+    let mut unwanted = vec![0; LAST_WORDS];
+    let mut heard = 0;
+    while heard < LAST_WORDS {
+        match stream.read_with(|mut socket| socket.read(&mut unwanted)).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => heard += count,
+        }
+    }
+    future::pending().await
 }
 
 impl Mapped {
