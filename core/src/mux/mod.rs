@@ -2,7 +2,7 @@
 //!
 //! [`Mux`] owns no payload. Bytes go in as the slices that USB delivered and come out as slices of the
 //! same bytes; bytes to send lie in the caller's transfer buffer, and the engine writes the header in
-//! front of them. What it keeps is state: 64 bytes for each connection, plus one header.
+//! front of them. What it keeps is state: 72 bytes for each connection, plus one header.
 //!
 //! Reading order: [`Config`] and [`Event`], then `link` (handshake), `ingress` (what arrives), `egress`
 //! (what leaves), `table` (the lists that make each call cost the same for one connection and for ten
