@@ -3,8 +3,7 @@
 //! The cable hands over whole transfers, in the slicing that a test asks for. What the engine says to a
 //! phone that is not of this crate's making is tested in `tests/`, against a naive one.
 
-// A test may panic.
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::collections::VecDeque;
 use std::time::Duration;

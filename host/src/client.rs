@@ -57,14 +57,16 @@ pub const REPLY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The answer to a question in the words of the daemon, before an operation gives it a meaning.
 mod result {
-    pub(super) const OK: u32 = 0;
-    pub(super) const BAD_COMMAND: u32 = 1;
-    pub(super) const BAD_DEVICE: u32 = 2;
-    pub(super) const REFUSED: u32 = 3;
-    pub(super) const BAD_VERSION: u32 = 6;
+    use usbmux_core::session::ResultCode;
+
+    pub(super) const OK: u32 = ResultCode::OK.0;
+    pub(super) const BAD_COMMAND: u32 = ResultCode::BAD_COMMAND.0;
+    pub(super) const BAD_DEVICE: u32 = ResultCode::BAD_DEVICE.0;
+    pub(super) const REFUSED: u32 = ResultCode::REFUSED.0;
+    pub(super) const BAD_VERSION: u32 = ResultCode::BAD_VERSION.0;
     /// Pair records answer with errno values.
-    pub(super) const ENOENT: u32 = 2;
-    pub(super) const EINVAL: u32 = 22;
+    pub(super) const ENOENT: u32 = ResultCode::NO_RECORD.0;
+    pub(super) const EINVAL: u32 = ResultCode::INVALID.0;
 }
 
 /// A daemon by its address. Nothing is opened before the first operation, and nothing stays open

@@ -221,7 +221,7 @@ impl Server {
         let token = self.end_token.take();
         match token.and_then(|token| self.common.registry.end_reason(&token)) {
             Some(reason) => self.client.write_all(&codec::end_reason(envelope.tag, &reason)).await,
-            None => self.answer(envelope, &Reply::Result(ResultCode::BAD_DEVICE)).await,
+            None => self.answer(envelope, &Reply::Result(ResultCode::NO_RECORD)).await,
         }
     }
 
