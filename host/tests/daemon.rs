@@ -213,6 +213,25 @@ fn unplug_in_mid_transfer_ends_that_phones_connections_alone() {
 }
 
 #[test]
+fn replugged_phone_is_another_device_and_serves_again() {
+    house(async |house| {
+        let mut options = Options::new(1);
+        options.quirks.push(Quirk::Unplug { after: Duration::from_millis(100) });
+        options.quirks.push(Quirk::Replug { after: Duration::from_millis(50) });
+        let first = house.plug_in(options).await;
+        let mut events = house.listen();
+        while events.next().await != Some(DeviceEvent::Detached(first)) {}
+        let Some(DeviceEvent::Attached(back)) = events.next().await else {
+            panic!("the phone comes back");
+        };
+        assert!(back.device_id > first, "a device id was used twice");
+        let mut stream = house.open(back.device_id, ECHO).await;
+        stream.write_all(b"here again").await.unwrap();
+        assert_eq!(read_exactly(&mut stream, 10).await, b"here again");
+    });
+}
+
+#[test]
 fn refused_port_and_unknown_phone_are_told_apart() {
     house(async |house| {
         let phone = house.phone().await;

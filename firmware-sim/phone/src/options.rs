@@ -72,6 +72,13 @@ pub enum Quirk {
         /// How long after it was plugged in.
         after: Duration,
     },
+    /// `replug=SECONDS`: with `unplug`, somebody plugs it in again that long afterwards, each time.
+    ///
+    /// The hand is a daemon's; where nobody plugs phones in, it does nothing.
+    Replug {
+        /// How long after the cable was pulled.
+        after: Duration,
+    },
     /// `lost-transfer` or `lost-transfer=N`: the OUT transfer number `N` after plugging in (counted
     /// from 1) never reaches it, once, so that the next tx_seq is wrong.
     LostTransfer {
@@ -95,6 +102,7 @@ pub const QUIRK_NAMES: &[&str] = &[
     "slow",
     "rst-text",
     "unplug=SECONDS",
+    "replug=SECONDS",
     "lost-transfer[=N]",
 ];
 
@@ -122,6 +130,10 @@ impl FromStr for Quirk {
             Some((name, value)) => (name, Some(value)),
             None => (text, None),
         };
+        let seconds = || {
+            let seconds = value.and_then(|value| value.parse::<f64>().ok());
+            seconds.and_then(|s| Duration::try_from_secs_f64(s).ok()).ok_or_else(unknown)
+        };
         let number = || value.map(|value| value.parse::<u32>().map_err(|_| unknown())).transpose();
         let quirk = match name {
             "silent-version" => Quirk::SilentVersion { times: number()? },
@@ -129,11 +141,8 @@ impl FromStr for Quirk {
                 Some(0) => return Err(unknown()),
                 number => Quirk::LostTransfer { number: number.unwrap_or(LOST_TRANSFER) },
             },
-            "unplug" => {
-                let seconds = value.and_then(|value| value.parse::<f64>().ok());
-                let after = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-                Quirk::Unplug { after: after.ok_or_else(unknown)? }
-            }
+            "unplug" => Quirk::Unplug { after: seconds()? },
+            "replug" => Quirk::Replug { after: seconds()? },
             _ if value.is_some() => return Err(unknown()),
             "lenient-seq" => Quirk::LenientSeq,
             "stale-session" => Quirk::StaleSession,
@@ -165,6 +174,7 @@ impl fmt::Display for Quirk {
                 return write!(f, "silent-version={times}");
             }
             Quirk::Unplug { after } => return write!(f, "unplug={}", after.as_secs_f64()),
+            Quirk::Replug { after } => return write!(f, "replug={}", after.as_secs_f64()),
             Quirk::LostTransfer { number } => return write!(f, "lost-transfer={number}"),
         })
     }
@@ -223,6 +233,7 @@ mod tests {
             "rst-text",
             "unplug=3",
             "unplug=0.25",
+            "replug=0.5",
             "lost-transfer=7",
         ] {
             assert_eq!(name.parse::<Quirk>().unwrap().to_string(), name);
@@ -232,7 +243,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_the_list() {
-        for name in ["", "V1", "slow=1", "unplug", "unplug=-1", "unplug=x", "lost-transfer=0"] {
+        for name in
+            ["", "V1", "slow=1", "unplug", "unplug=-1", "unplug=x", "replug", "lost-transfer=0"]
+        {
             let refused = name.parse::<Quirk>().unwrap_err().to_string();
             assert!(refused.contains(&format!("'{name}'")) && refused.contains("rst-text"));
         }

@@ -67,8 +67,8 @@ impl Oddities {
                 Quirk::Slow => odd.slow = true,
                 Quirk::RstText => odd.rst_text = true,
                 Quirk::LostTransfer { number } => odd.until_lost = number,
-                // The cable's affair.
-                Quirk::Unplug { .. } => {}
+                // The cable's affair, and that of the hand that holds it.
+                Quirk::Unplug { .. } | Quirk::Replug { .. } => {}
             }
         }
         odd

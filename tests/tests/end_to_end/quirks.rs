@@ -161,6 +161,27 @@ fn unplug_takes_the_phone_from_the_list() {
 }
 
 #[test]
+fn replug_brings_the_phone_back_again_and_again() {
+    let quirks = ["--phone-quirk=unplug=0.2", "--phone-quirk=replug=0.1"];
+    let daemon = Daemon::start(1, &quirks);
+    let mut listener = daemon.client();
+    let _ = listener.ask(1, "Listen", &[]).unwrap();
+    let first = listener.receive().unwrap().number("DeviceID").unwrap();
+    for device in first..first + 3 {
+        let gone = listener.receive().unwrap();
+        assert_eq!(
+            (gone.text("MessageType"), gone.number("DeviceID")),
+            (Some("Detached"), Some(device))
+        );
+        let back = listener.receive().unwrap();
+        assert_eq!(
+            (back.text("MessageType"), back.number("DeviceID")),
+            (Some("Attached"), Some(device + 1))
+        );
+    }
+}
+
+#[test]
 fn lost_transfer_ends_connections_but_not_the_phone() {
     let daemon = Daemon::start(1, &["--phone-quirk=lost-transfer=40"]);
     let mut listener = daemon.client();
