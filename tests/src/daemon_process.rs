@@ -104,7 +104,7 @@ pub struct Daemon {
     /// What it logs.
     pub log: Lines,
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
 }
 
 impl Daemon {
@@ -149,7 +149,18 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start_unlisted(phones: u32, options: &[&str], prepare: impl FnOnce(&Path)) -> Daemon {
-        Daemon::launch(Command::new(program("umuxd")), phones, options, prepare)
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        Daemon::launch(Command::new(program("umuxd")), &folder, phones, options, prepare)
+    }
+
+    /// Starts a daemon in a folder where others may have lived and died, without waiting for the phones.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_in(folder: &Arc<tempfile::TempDir>, phones: u32, options: &[&str]) -> Daemon {
+        Daemon::launch(Command::new(program("umuxd")), folder, phones, options, |_| {})
     }
 
     /// Starts a daemon below what a shell does first, such as lowering a limit, and waits for its phones.
@@ -161,21 +172,23 @@ impl Daemon {
     pub fn start_after(shell: &str, phones: u32, options: &[&str]) -> Daemon {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{shell}\nexec \"$@\"")).arg("sh").arg(program("umuxd"));
-        let daemon = Daemon::launch(command, phones, options, |_| {});
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let daemon = Daemon::launch(command, &folder, phones, options, |_| {});
         daemon.wait_for_phones(phones as usize);
         daemon
     }
 
     fn launch(
         mut command: Command,
+        folder: &Arc<tempfile::TempDir>,
         phones: u32,
         options: &[&str],
         prepare: impl FnOnce(&Path),
     ) -> Daemon {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::clone(folder);
         let socket = folder.path().join("usbmuxd");
         let config_dir = folder.path().join("lockdown");
-        std::fs::create_dir(&config_dir).unwrap();
+        std::fs::create_dir_all(&config_dir).unwrap();
         prepare(&config_dir);
         command.arg(format!("--simulate={phones}"));
         command.arg("-S").arg(&socket).arg("-C").arg(&config_dir).args(options);
@@ -237,7 +250,7 @@ impl Daemon {
     /// When it is gone.
     #[must_use]
     pub fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+        descriptors_of(self.id())
     }
 
     /// Its memory that is in use now, in bytes.
@@ -247,9 +260,26 @@ impl Daemon {
     /// When it is gone.
     #[must_use]
     pub fn resident(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
+        memory_of(self.id(), "VmRSS:")
+    }
+
+    /// The most memory that it ever had in use, in bytes.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    #[must_use]
+    pub fn peak(&self) -> usize {
+        memory_of(self.id(), "VmHWM:")
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     /// Kills it as a crash would: its socket's file stays.
@@ -283,6 +313,36 @@ impl Drop for Daemon {
             eprintln!("the daemon's log:\n{}", self.log.all().join("\n"));
         }
     }
+}
+
+/// What a process holds at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Open descriptors.
+    pub descriptors: usize,
+    /// Resident memory in bytes.
+    pub resident: usize,
+}
+
+/// What a process holds now: descriptors, and memory in use.
+///
+/// # Panics
+///
+/// When it is gone.
+#[must_use]
+pub fn held_by(pid: u32) -> Held {
+    Held { descriptors: descriptors_of(pid), resident: memory_of(pid, "VmRSS:") }
+}
+
+fn descriptors_of(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+/// A line of a process's status, in bytes.
+fn memory_of(pid: u32, field: &str) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+    line.split_whitespace().next().unwrap().parse::<usize>().unwrap() * 1024
 }
 
 /// Waits for a process to end; none when the time is over.

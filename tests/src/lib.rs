@@ -6,5 +6,6 @@ pub mod engine;
 pub mod naive;
 pub mod random;
 pub mod rows;
+pub mod soak;
 pub mod socket;
 pub mod tools;
