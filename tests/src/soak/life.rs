@@ -27,8 +27,9 @@ const ROUND: Duration = Duration::from_secs(4);
 /// The same where programs that do not read wait until the daemon gives them up, and which rounds those are.
 const PATIENT_ROUND: Duration = Duration::from_secs(26);
 const PATIENT: (u32, u32) = (12, 3);
-/// Clients at once.
-const CLIENTS: u32 = 40;
+/// Clients at once, and those among them that stay until the round is over.
+const CLIENTS: u32 = 64;
+const STAYING: u32 = 16;
 /// Rounds of a life.
 const ROUNDS: [u32; 6] = [2, 3, 3, 4, 8, 40];
 /// The longest life in a run that is short.
@@ -119,7 +120,9 @@ impl Run {
             let last = round == rounds || Instant::now() + ROUND >= self.ends_at;
             let fate = Some(fate).filter(|_| last);
             let scene = self.scene(&life);
-            life = match self.round(life, scene, fate.filter(|fate| *fate != Fate::AtRest)).await {
+            // A kill would cut the patience short.
+            let fate = fate.filter(|fate| *fate != Fate::AtRest && !scene.patient);
+            life = match self.round(life, scene, fate).await {
                 Some(life) => life,
                 None => return,
             };
@@ -162,14 +165,15 @@ impl Run {
         Some(life)
     }
 
-    /// Begins to listen, and waits until every phone that stays is listed.
+    /// Begins to listen, and waits until the phones are listed.
     async fn follow(&self, scene: &Rc<Scene>) -> Result<(), Trouble> {
         let line = Line::open(scene).await?;
         line.send(&request(0, "Listen", &[])).await?;
         line.answer(Wait::Answer, "the answer to Listen", 0).await?;
-        self.executor.spawn(watch(Rc::clone(scene), line)).detach();
+        let watching = watch(Rc::clone(&self.executor), Rc::clone(scene), line);
+        self.executor.spawn(watching).detach();
         let listed = async {
-            for phone in scene.phones.iter().filter(|phone| phone.keeps_everything()) {
+            for phone in scene.phones.iter().filter(|phone| phone.answers_at_once()) {
                 scene.present.wait_for(&phone.udid()).await;
             }
             Ok(())
@@ -179,7 +183,6 @@ impl Run {
 
     fn scene(&self, life: &Life) -> Rc<Scene> {
         let round = self.tally.with(|report| report.rounds + 1);
-        // A kill would cut the patience short.
         let patient = round % PATIENT.0 == PATIENT.1;
         let length = if patient { PATIENT_ROUND } else { ROUND };
         Rc::new(Scene {
@@ -258,7 +261,7 @@ impl Run {
                     let mut number = 0;
                     while !scene.has_ended() {
                         let salt = round << 18 ^ place << 12 ^ number;
-                        live(&scene, salt, Random::new(random.bits())).await;
+                        live(&scene, salt, place < STAYING, Random::new(random.bits())).await;
                         number += 1;
                     }
                 })

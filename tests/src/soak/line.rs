@@ -48,7 +48,7 @@ impl Line {
     /// Asks for a port of the client's phone; the socket is the connection then.
     pub(super) async fn connect(client: &Client, port: u16) -> Done<Line> {
         let line = Line::open(&client.scene).await?;
-        let device = client.device().await?;
+        let device = client.device()?;
         let keys = connect_keys(device, port, &client.token());
         line.send(&request(client.salt, "Connect", &keys)).await?;
         let what = format!("the Result of a Connect to port {port}");

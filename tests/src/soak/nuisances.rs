@@ -25,7 +25,7 @@ impl Client {
     /// Hangs up in one of all states.
     pub(super) async fn hang_up(&mut self) -> Done {
         let line = Line::open(&self.scene).await?;
-        let device = self.device().await?;
+        let device = self.device()?;
         let port = *self.random.pick(&[ECHO, CHARGEN, NOBODY]);
         let whole = match self.random.below(4) {
             0 => request(self.salt, "ListDevices", &[]),
@@ -132,7 +132,7 @@ impl Client {
     /// Wants what is not there.
     pub(super) async fn lost(&mut self) -> Done {
         let line = Line::open(&self.scene).await?;
-        let device = self.device().await?;
+        let device = self.device()?;
         let (device, port, due) = match self.random.below(3) {
             0 => (1_000_000, ECHO, 2),
             1 => (device, NOBODY, 3),

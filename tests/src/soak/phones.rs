@@ -46,6 +46,12 @@ impl Phone {
         self.quirks.iter().any(|quirk| matches!(quirk, Quirk::Unplug { .. }))
     }
 
+    /// Whether it answers its first greeting.
+    #[must_use]
+    pub fn answers_at_once(&self) -> bool {
+        !self.quirks.iter().any(|quirk| matches!(quirk, Quirk::SilentVersion { .. }))
+    }
+
     /// How long it may not be listed before a greeting is due.
     #[must_use]
     pub fn away(&self) -> Duration {
@@ -119,7 +125,7 @@ pub fn fleet(random: &mut Random) -> Vec<Phone> {
     all.push(vec![Quirk::RstText]);
     all.push(unplug(random).to_vec());
     // With every replugging one more transfer is lost.
-    let lost = Quirk::LostTransfer { number: random.between(20, 3000) as u32 };
+    let lost = Quirk::LostTransfer { number: random.between(20, 600) as u32 };
     all.push(vec![lost]);
     all.push([&[lost, Quirk::StaleSession][..], &unplug(random)].concat());
     for _ in 0..MIXED {

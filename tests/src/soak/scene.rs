@@ -15,6 +15,9 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
 
+/// What a daemon says of a phone that is not there.
+const NO_DEVICE: u64 = 2;
+
 /// Something that happens once and that many may wait for.
 #[derive(Debug)]
 pub(super) struct Gate(Sender<()>, Receiver<()>);
@@ -111,28 +114,9 @@ impl Client {
         format!("soak {}", self.salt)
     }
 
-    /// The phone's number for a Connect, as soon as it is listed.
-    pub(super) async fn device(&self) -> Done<u64> {
-        let (scene, udid) = (&self.scene, self.phone.udid());
-        if let Some(id) = scene.present.id(&udid) {
-            return Ok(id);
-        }
-        let began = Instant::now();
-        let limit = self.phone.away() + Wait::Greeting.limit();
-        let listed = async {
-            let over = async {
-                scene.over.passed().await;
-                Err(Trouble::Cut)
-            };
-            let listed = async { Ok(scene.present.wait_for(&udid).await) };
-            futures_lite::future::or(listed, over).await
-        };
-        let (done, _) =
-            in_time(Wait::Greeting, limit, &format!("{udid} to be listed"), listed).await;
-        if done.is_ok() {
-            scene.tally.took(Wait::Greeting, began.elapsed().saturating_sub(self.phone.away()));
-        }
-        done
+    /// The phone's number for a Connect; it may have been pulled out just now.
+    pub(super) fn device(&self) -> Done<u64> {
+        self.scene.present.id(&self.phone.udid()).ok_or(Trouble::Refused(NO_DEVICE))
     }
 }
 

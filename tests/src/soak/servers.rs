@@ -30,8 +30,6 @@ pub(super) const NOBODY: u16 = 1004;
 pub(super) const HEADER: usize = 12;
 /// Bytes moved at once.
 const PIECE: usize = 64 << 10;
-/// The receive buffer of a program that does not read, so that it is soon full.
-const SMALL: usize = 64 << 10;
 
 /// The header of a stream of `length` bytes.
 pub(super) fn header(salt: u32, length: usize) -> Vec<u8> {
@@ -51,16 +49,12 @@ impl Servers {
     /// Starts them.
     pub(super) fn start(executor: &Rc<LocalExecutor<'static>>, tally: &Rc<Tally>) -> Rc<Servers> {
         let mut options = Vec::new();
-        let mut listen = |port: u16, buffer: Option<usize>| {
-            let listener = listener(buffer);
+        let mut listen = |port: u16| {
+            let listener = listener();
             options.push(format!("--phone-port={port}={}", address(&listener)));
             listener
         };
-        let listeners = [
-            (UPLOAD, listen(UPLOAD, None)),
-            (STALLED, listen(STALLED, Some(SMALL))),
-            (DOWNLOAD, listen(DOWNLOAD, None)),
-        ];
+        let listeners = [UPLOAD, STALLED, DOWNLOAD].map(|port| (port, listen(port)));
         options.push(format!("--phone-port={NOBODY}={}", nowhere()));
         let servers = Rc::new(Servers {
             waiting: RefCell::default(),
@@ -160,12 +154,8 @@ async fn send(stream: &mut Async<TcpStream>, salt: u32, length: usize) -> io::Re
 }
 
 #[allow(clippy::unwrap_used, reason = "a test helper: a machine without loopback can run no test")]
-fn listener(buffer: Option<usize>) -> Async<TcpListener> {
-    let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
-    if let Some(bytes) = buffer {
-        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, bytes).unwrap();
-    }
-    listener
+fn listener() -> Async<TcpListener> {
+    Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap()
 }
 
 #[allow(clippy::unwrap_used, reason = "a test helper: a bound socket has an address")]
@@ -175,5 +165,5 @@ fn address(listener: &Async<TcpListener>) -> std::net::SocketAddr {
 
 /// An address where nobody listens any more.
 fn nowhere() -> std::net::SocketAddr {
-    address(&listener(None))
+    address(&listener())
 }

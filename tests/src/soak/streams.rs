@@ -216,12 +216,10 @@ impl Client {
             }
         }
         let taken = line.written.get() - HEADER;
-        if self.random.once_in(2) {
-            drop(line);
-        } else {
-            self.scene.end().await;
-            drop(line);
-        }
+        let hangs_up = self.random.once_in(2);
+        let line = Some(line).filter(|_| !hangs_up);
+        self.scene.end().await;
+        drop(line);
         if self.scene.patient {
             // Nobody reads before the daemon has given this up.
             return Ok(());

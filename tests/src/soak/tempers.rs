@@ -2,6 +2,7 @@
 
 use super::check::{Done, Trouble};
 use super::line::Line;
+use super::phones::Phone;
 use super::scene::{Client, Scene};
 use crate::random::Random;
 use smol::Timer;
@@ -74,10 +75,22 @@ const QUESTIONS: usize = 100;
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 
 impl Temper {
-    fn any(random: &mut Random) -> Temper {
-        let all: usize = TEMPERS.iter().map(|(_, weight, _)| weight).sum();
-        let mut at = random.below(all);
-        for (temper, weight, _) in TEMPERS {
+    /// Whether such a client is there until the round is over.
+    fn stays(self) -> bool {
+        matches!(
+            self,
+            Temper::StoppedReader
+                | Temper::NeverReads
+                | Temper::StalledUpload
+                | Temper::Silent
+                | Temper::DeafListener
+        )
+    }
+
+    fn any(stays: bool, random: &mut Random) -> Temper {
+        let these = || TEMPERS.iter().filter(|(temper, ..)| temper.stays() == stays);
+        let mut at = random.below(these().map(|(_, weight, _)| weight).sum());
+        for &(temper, weight, _) in these() {
             match at.checked_sub(weight) {
                 Some(rest) => at = rest,
                 None => return temper,
@@ -134,12 +147,15 @@ pub(super) enum End {
     Fault(String),
 }
 
-/// Lives one client's life and counts it.
-pub(super) async fn live(scene: &Rc<Scene>, salt: u32, mut random: Random) {
-    let healthy = scene.phones.iter().filter(|phone| phone.quirks.is_empty()).count();
-    let among = if random.once_in(TO_HEALTHY) { healthy } else { scene.phones.len() };
-    let Some(phone) = scene.phones.get(random.below(among)).cloned() else { return };
-    let temper = Temper::any(&mut random);
+/// Lives one client's life and counts it; `stays` chooses those that stay until the round is over.
+pub(super) async fn live(scene: &Rc<Scene>, salt: u32, stays: bool, mut random: Random) {
+    let healthy = random.once_in(TO_HEALTHY);
+    let listed = |phone: &&Phone| scene.present.id(&phone.udid()).is_some();
+    let wanted = |phone: &&Phone| listed(phone) && (!healthy || phone.quirks.is_empty());
+    let phones: Vec<_> = scene.phones.iter().filter(wanted).collect();
+    // Phones without quirks are always there; without one the listener that follows them has seen a fault.
+    let Some(phone) = phones.get(random.below(phones.len())).copied().cloned() else { return };
+    let temper = Temper::any(stays, &mut random);
     let connected = Cell::new(false);
     let mut client = Client { scene: Rc::clone(scene), phone, salt, random, connected };
     let done = temper.act(&mut client).await;
@@ -195,7 +211,7 @@ mod tests {
     fn every_temper_comes() {
         let mut random = Random::new(1);
         let seen: std::collections::BTreeSet<_> =
-            (0..10_000).map(|_| Temper::any(&mut random)).collect();
+            (0..10_000).map(|at| Temper::any(at % 2 == 0, &mut random)).collect();
         assert_eq!(seen.len(), TEMPERS.len());
         assert!(TEMPERS.iter().all(|(temper, _, name)| temper.name() == *name));
     }

@@ -1,15 +1,19 @@
 //! The listener that follows the phones of a life, and whom clients ask where a phone is.
 
-use super::check::{Done, Trouble};
+use super::check::{Done, Trouble, in_time};
+use super::limits::Wait;
 use super::line::Line;
 use super::phones::Phone;
 use super::scene::Scene;
 use crate::socket::Message;
 use event_listener::Event;
+use futures_lite::future::or;
 use plist::Value;
+use smol::LocalExecutor;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The phones that are listed now.
 #[derive(Default)]
@@ -38,12 +42,12 @@ impl Present {
         }
     }
 
-    /// Notes an event.
+    /// Notes an event; the phone that it took away, if it did.
     ///
     /// # Errors
     ///
     /// A sentence when it can not be true.
-    pub(super) fn hear(&self, event: &Message, phones: &[Phone]) -> Result<(), String> {
+    pub(super) fn hear(&self, event: &Message, phones: &[Phone]) -> Result<Option<Phone>, String> {
         let id = event.number("DeviceID").ok_or("an event without a DeviceID")?;
         match event.text("MessageType") {
             Some("Attached") => {
@@ -64,14 +68,14 @@ impl Present {
                 let udid = udid.ok_or_else(|| format!("device {id} was detached and not there"))?;
                 ids.remove(&udid);
                 let phone = phones.iter().find(|phone| phone.udid() == udid);
-                if !phone.is_some_and(Phone::comes_and_goes) {
-                    return Err(format!("{udid} was detached, and nobody pulled its cable"));
-                }
+                let phone = phone.filter(|phone| phone.comes_and_goes());
+                let nobody = || format!("{udid} was detached, and nobody pulled its cable");
+                return phone.cloned().map(Some).ok_or_else(nobody);
             }
             Some("Paired") => {}
             other => return Err(format!("an event {other:?}")),
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -81,11 +85,21 @@ fn properties(event: &Message) -> Option<&plist::Dictionary> {
 }
 
 /// Listens until the daemon ends.
-pub(super) async fn watch(scene: Rc<Scene>, line: Line) {
+pub(super) async fn watch(executor: Rc<LocalExecutor<'static>>, scene: Rc<Scene>, line: Line) {
+    let expect = |phone: Phone, away| {
+        executor.spawn(come(Rc::clone(&scene), phone, away)).detach();
+    };
+    for phone in scene.phones.clone() {
+        expect(phone, Duration::ZERO);
+    }
     let listen = async {
         loop {
             let event = line.message().await?;
-            scene.present.hear(&event, &scene.phones).map_err(Trouble::Wrong)?;
+            let gone = scene.present.hear(&event, &scene.phones).map_err(Trouble::Wrong)?;
+            if let Some(phone) = gone {
+                let away = phone.away();
+                expect(phone, away);
+            }
         }
     };
     let done: Done = listen.await;
@@ -93,6 +107,23 @@ pub(super) async fn watch(scene: Rc<Scene>, line: Line) {
         && !scene.over.is_open()
     {
         scene.tally.fault(format!("the listener that follows the phones: {trouble}"));
+    }
+}
+
+/// Sees to it that a phone is listed in time after it has been away.
+async fn come(scene: Rc<Scene>, phone: Phone, away: Duration) {
+    let udid = phone.udid();
+    let listed = async { Ok(scene.present.wait_for(&udid).await) };
+    let over = async {
+        scene.over.passed().await;
+        Err(Trouble::Cut)
+    };
+    let limit = away + Wait::Greeting.limit();
+    let coming = or(listed, over);
+    match in_time(Wait::Greeting, limit, &format!("{udid} to be listed"), coming).await {
+        (Ok(_), took) => scene.tally.took(Wait::Greeting, took.saturating_sub(away)),
+        (Err(_), _) if scene.over.is_open() => {}
+        (Err(trouble), _) => scene.tally.fault(trouble.to_string()),
     }
 }
 
