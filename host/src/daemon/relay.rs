@@ -11,7 +11,7 @@
 //! - the client shuts down its sending side: delivery goes on until the phone resets, the client
 //!   hangs up, or all is acknowledged and the phone silent for the linger time;
 //! - the client is gone: what it sent is still handed over and acknowledged, then the engine
-//!   resets.
+//!   resets; when the phone takes nothing for the drain time, it resets with the rest unsent.
 //!
 //! What moves and what is known stands in `state`; when something moves, here. Leaves out: the order in which connections get their turn (`link`), and the socket protocol.
 
@@ -23,8 +23,9 @@ use std::fmt;
 use std::net::Shutdown;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use usbmux_core::{CloseReason, ConnId, Instant};
+use usbmux_core::{CloseReason, Config, ConnId, Instant};
 
 use self::state::{Down, End, State, Up, discard};
 pub(crate) use self::state::{Filled, Opening};
@@ -34,6 +35,10 @@ use super::link::{Engine, Link};
 use super::pool::Lease;
 use super::registry::ConnectFailure;
 use crate::stream::ClientStream;
+
+/// How long a phone may take nothing of what a client that is gone left behind: the engine's time for
+/// what is already on its way.
+pub(crate) const DRAIN: Duration = Duration::from_millis(Config::HOST.drain_timeout_ms as u64);
 
 /// One connection of a link, shared by the link's task, its own, and whoever opens it.
 pub(crate) struct Relay {
@@ -114,12 +119,17 @@ impl Relay {
     /// Gives the connection up without a client.
     pub(crate) fn abandon(&self) {
         let mut state = self.state.borrow_mut();
+        self.give_up(&mut state);
+        state.lease = None;
+    }
+
+    /// Resets the connection now.
+    fn give_up(&self, state: &mut State) {
         if let Some(conn) = state.conn.take() {
             self.link.with_engine(|engine, now| engine.abort(now, conn));
             self.link.forget(conn);
         }
         state.released(ConnectFailure::Refused);
-        state.lease = None;
     }
 
     /// Takes the client over.
@@ -202,6 +212,10 @@ impl Relay {
         let room = engine.sendable(conn);
         if room == 0 {
             state.up = Up::Blocked;
+            if state.hang_up.is_none() {
+                // While nobody reads the client, its task looks whether it is still there.
+                state.wake();
+            }
             return Filled::Nothing;
         }
         let headroom = engine.headroom();
@@ -243,6 +257,11 @@ impl Relay {
     /// Has the client's socket looked at, as if it had become readable.
     pub(crate) fn pretend_readable(self: &Rc<Self>) {
         self.state.borrow_mut().stand_in_line(self);
+    }
+
+    /// Whether the client's hang-up was noticed.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.borrow().gone
     }
 
     /// Returns how many bytes the client has not taken.
@@ -299,13 +318,22 @@ impl Relay {
     }
 
     /// Ends a connection whose client says nothing more, or hears nothing more, when it hangs up
-    /// or when nothing has moved for the linger time.
+    /// or when nothing has moved for the linger time. Where the phone keeps us from reading what a
+    /// client left behind, nothing must have moved for the drain time.
     fn await_end(&self, state: &mut State, cx: &mut Context<'_>) {
-        if state.closing || (state.up != Up::Ended && state.down != Down::Deaf) {
+        if state.closing {
             return;
         }
-        if state.up == Up::Ended && state.has_hung_up(&self.link, cx) {
+        if !state.gone
+            && matches!(state.up, Up::Ended | Up::Blocked)
+            && state.has_hung_up(&self.link, cx)
+        {
+            state.gone = true;
+            state.active_at = self.link.now();
             state.deafen();
+        }
+        if state.up != Up::Ended && state.down != Down::Deaf {
+            return;
         }
         if state.up == Up::Ended && matches!(state.down, Down::Finished | Down::Deaf) {
             log::debug!("{self}: both sides are done");
@@ -316,7 +344,11 @@ impl Relay {
             if state.is_owed_something(&self.link) {
                 state.active_at = now;
             }
-            let due = state.active_at + self.link.linger();
+            let due = state.active_at + if state.gone { DRAIN } else { self.link.linger() };
+            if now >= due && state.gone {
+                log::debug!("{self}: the client is gone, and the phone takes nothing");
+                return self.give_up(state);
+            }
             if now >= due {
                 log::debug!("{self}: silent for {:?}, closing", self.link.linger());
                 return self.close(state);

@@ -15,6 +15,7 @@ use usbmux_core::{CONTROL_FRAME, Event, Received, Transfer};
 use super::task::DATA_IN_FLIGHT;
 use super::*;
 use crate::daemon::pool::USUAL_WINDOW;
+use crate::daemon::relay::DRAIN;
 use crate::pipe::{InTransfer, Pipe, PipeError};
 
 /// How often link and phone take turns before nothing more is expected to happen.
@@ -499,6 +500,65 @@ fn hang_up_after_the_end_of_file_closes_at_once() {
         panic!("nobody noticed");
     };
     smol::block_on(or(too_long, or(closing, noticing)));
+}
+
+/// A connection whose phone takes nothing, and how many bytes its client wrote before that hung up.
+fn hang_up_on_a_stalled_program(bench: &mut Bench) -> (Rc<Relay>, usize) {
+    let (relay, mut client) = bench.open(7);
+    let mut written = 0;
+    while let Ok(count) = client.write(&[0x55; 16_384]) {
+        written += count;
+    }
+    assert!(written > USUAL_WINDOW as usize, "more than the phone takes");
+    relay.pretend_readable();
+    bench.link_turn();
+    drop(client);
+    (relay, written)
+}
+
+/// Runs a connection's own task and the set of hang-ups until `done`.
+fn notice(link: &Rc<Link>, relay: &Rc<Relay>, mut done: impl FnMut(Poll<()>) -> bool) {
+    let noticing = async { link.hangups().run().await.unwrap() };
+    let own = poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        if done(relay.poll(cx)) { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let too_long = async {
+        Timer::after(Duration::from_secs(10)).await;
+        panic!("nobody noticed");
+    };
+    smol::block_on(or(too_long, or(own, noticing)));
+}
+
+#[test]
+fn what_a_client_left_behind_waits_for_a_stalled_program() {
+    let mut bench = Bench::up();
+    let link = Rc::clone(&bench.link);
+    let (relay, written) = hang_up_on_a_stalled_program(&mut bench);
+    notice(&link, &relay, |_| relay.is_gone());
+    bench.pass(DRAIN - Duration::from_secs(1));
+    assert!(poll(&relay).is_pending());
+    notice(&link, &relay, |over| {
+        bench.run();
+        over.is_ready()
+    });
+    assert_eq!(bench.arrived[&7].1.len(), written);
+    assert_eq!(bench.phone.connections(), 0);
+}
+
+#[test]
+fn client_that_hung_up_on_a_stalled_program_is_given_up() {
+    let mut bench = Bench::up();
+    let link = Rc::clone(&bench.link);
+    let (relay, _) = hang_up_on_a_stalled_program(&mut bench);
+    // What was before the hang-up does not count.
+    bench.pass(2 * DRAIN);
+    notice(&link, &relay, |_| relay.is_gone());
+    assert!(poll(&relay).is_pending());
+    bench.pass(DRAIN);
+    notice(&link, &relay, |over| over.is_ready());
+    bench.run();
+    assert_eq!(bench.phone.connections(), 0);
 }
 
 #[test]

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) run_since: Instant,
     /// When something last moved in either direction.
     pub(super) active_at: Instant,
+    /// Whether the client is known to have hung up.
+    pub(super) gone: bool,
     /// Whether the engine was told to close.
     pub(super) closing: bool,
     pub(super) hang_up: Option<Watch>,
@@ -140,6 +142,7 @@ impl State {
             run: 0,
             run_since: now,
             active_at: now,
+            gone: false,
             closing: false,
             hang_up: None,
             timer: None,
