@@ -28,10 +28,12 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// Builds umuxd and umux beside the running test: `target/<profile>/deps/<test>` → `target/<profile>`.
+/// Builds umuxd and umux beside the running test, `target/<profile>/deps/<test>`, or program, `target/<profile>/<program>`.
 fn build_programs() -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let folder = test.parent().and_then(Path::parent).unwrap().to_path_buf();
+    let itself = env::current_exe().unwrap();
+    let folder = itself.parent().unwrap();
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap() } else { folder };
+    let folder = folder.to_path_buf();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "-p", "usbmux-host", "--bins"]);

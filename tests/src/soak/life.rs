@@ -26,14 +26,14 @@ use tempfile::TempDir;
 const ROUND: Duration = Duration::from_secs(4);
 /// The same where programs that do not read wait until the daemon gives them up, and which rounds those are.
 const PATIENT_ROUND: Duration = Duration::from_secs(26);
-const PATIENT: (u32, u32) = (12, 3);
+const PATIENT: (u32, u32) = (12, 4);
 /// Clients at once, and those among them that stay until the round is over.
 const CLIENTS: u32 = 64;
 const STAYING: u32 = 16;
 /// Rounds of a life.
 const ROUNDS: [u32; 6] = [2, 3, 3, 4, 8, 40];
 /// The longest life in a run that is short.
-const SHORT_LIFE: u32 = 3;
+const SHORT_LIFE: u32 = 2;
 const SHORT_RUN: Duration = Duration::from_secs(300);
 /// How often it is looked whether all is at rest.
 const LOOK: Duration = Duration::from_millis(20);
@@ -51,7 +51,7 @@ enum Fate {
     AtRest,
 }
 
-const FATES: [Fate; 3] = [Fate::Killed, Fate::Terminated, Fate::AtRest];
+const FATES: [Fate; 3] = [Fate::Killed, Fate::AtRest, Fate::Terminated];
 
 struct Run {
     executor: Rc<LocalExecutor<'static>>,

@@ -216,7 +216,8 @@ impl Client {
             }
         }
         let taken = line.written.get() - HEADER;
-        let hangs_up = self.random.once_in(2);
+        // In a patient round early, so that the daemon's time for it begins with the round.
+        let hangs_up = self.scene.patient || self.random.once_in(2);
         let line = Some(line).filter(|_| !hangs_up);
         self.scene.end().await;
         drop(line);
