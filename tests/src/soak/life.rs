@@ -1,13 +1,14 @@
 //! Lives and rounds: a daemon with its phones, clients that come and go, and what must be as it was when they are gone.
 
 use super::Plan;
-use super::check::{Trouble, in_time};
+use super::check::{Done, Trouble, in_time, wrong};
 use super::limits::{LINGER, SLACK, Wait};
 use super::line::Line;
 use super::phones::{Phone, fleet, options};
 use super::report::{Report, Tally};
-use super::scene::{Gate, Scene};
+use super::scene::{Client, Gate, Scene};
 use super::servers::Servers;
+use super::streams::LAST_WORDS;
 use super::tempers::live;
 use super::watch::{Present, watch};
 use crate::daemon_process::{Daemon, Held, held_by};
@@ -15,7 +16,7 @@ use crate::random::Random;
 use crate::socket::request;
 use futures_lite::future::zip;
 use smol::{LocalExecutor, Timer};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::process;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -134,8 +135,25 @@ impl Run {
                 break;
             }
         }
+        if let Err(trouble) = self.last_words(life).await {
+            self.tally.fault(format!("the last words of a life: {trouble}"));
+        }
+    }
+
+    /// Ends a life at rest, with one client's bytes on their way to a phone without quirks.
+    async fn last_words(&self, life: Life) -> Done {
+        let scene = self.scene(&life);
+        let (phone, random) = (life.phones[0].clone(), Random::new(self.seed));
+        let client = Client { scene, phone, salt: self.lives, random, connected: Cell::new(false) };
+        let (_line, arrived) = client.last_words().await?;
         life.over.open();
         self.terminate(life.daemon, Fate::AtRest).await;
+        let told = async { arrived.recv().await.map_err(|_| Trouble::Cut) };
+        let (came, _) = in_time(Wait::Stop, Wait::Stop.limit(), "the end of them", told).await;
+        match came? {
+            LAST_WORDS => Ok(()),
+            came => wrong(format!("{came} of {LAST_WORDS} bytes arrived")),
+        }
     }
 
     /// Starts a daemon on the socket of the last one, and waits for its phones.

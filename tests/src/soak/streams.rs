@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(3);
 const FULL: Duration = Duration::from_millis(300);
 /// Most bytes towards a program that does not read: more than all buffers on the way.
 const FLOOD: usize = 16 << 20;
+/// What is on its way when a daemon that is at rest is asked to end.
+pub(super) const LAST_WORDS: usize = 300_000;
 /// A linger that ended sooner than this part of it was cut short.
 const LINGER_LEAST: Duration = LINGER.saturating_sub(Duration::from_millis(50));
 
@@ -226,6 +228,13 @@ impl Client {
             return Ok(());
         }
         self.arrived(&arrived, taken).await
+    }
+
+    /// Uploads and stays; a daemon that ends now must hand all of it over.
+    pub(super) async fn last_words(&self) -> Done<(Line, Receiver<usize>)> {
+        let (line, arrived) = self.upload_begun(UPLOAD, LAST_WORDS).await?;
+        line.send(&pattern(self.salt, 0, LAST_WORDS)).await?;
+        Ok((line, arrived))
     }
 
     /// Is killed in the middle of whatever it does.

@@ -205,7 +205,55 @@ async fn reason(client: &Client) -> Done<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits::Wait;
+    use super::super::report::Tally;
+    use super::super::scene::Gate;
+    use super::super::servers::Servers;
     use super::*;
+    use smol::LocalExecutor;
+    use std::time::Instant;
+    use usbmux_phone::Quirk;
+
+    /// How an end of a client is judged at a phone with these quirks, in a round without a daemon to ask.
+    fn judged(quirks: &[Quirk], over: bool, done: Done) -> End {
+        let executor = Rc::new(LocalExecutor::new());
+        let tally = Rc::new(Tally::new(1));
+        let phone = Phone { number: 1, quirks: quirks.to_vec() };
+        let scene = Scene {
+            socket: "nowhere".into(),
+            phones: vec![phone.clone()],
+            present: Rc::default(),
+            servers: Servers::start(&executor, &tally),
+            over: Gate::new(),
+            buid: Rc::default(),
+            tally,
+            ends_at: Instant::now(),
+            patient: false,
+        };
+        if over {
+            scene.over.open();
+        }
+        let (scene, random) = (Rc::new(scene), Random::new(1));
+        let client = Client { scene, phone, salt: 1, random, connected: Cell::new(false) };
+        smol::block_on(judge(&client, done))
+    }
+
+    #[test]
+    fn what_must_not_be_is_a_fault() {
+        let unplug = [Quirk::Unplug { after: Duration::from_secs(1) }];
+        let late = || Err(Trouble::Late { wait: Wait::Connect, what: "it".to_owned() });
+        let wrong = || Err(Trouble::Wrong("other bytes".to_owned()));
+        let fault = |end| matches!(end, End::Fault(_));
+        for over in [false, true] {
+            assert!(fault(judged(&unplug, over, late())) && fault(judged(&unplug, over, wrong())));
+            assert_eq!(judged(&[], over, Ok(())), End::Whole);
+        }
+        assert!(fault(judged(&[], false, Err(Trouble::Cut))));
+        assert!(fault(judged(&[], false, Err(Trouble::Refused(2)))));
+        assert!(fault(judged(&unplug, false, Err(Trouble::Refused(3)))));
+        assert!(!fault(judged(&unplug, false, Err(Trouble::Refused(2)))));
+        assert_eq!(judged(&[], true, Err(Trouble::Cut)), End::DaemonEnded);
+    }
 
     #[test]
     fn every_temper_comes() {
