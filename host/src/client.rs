@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use plist::{Dictionary, Value};
 use usbmux_core::session::names::{self, key};
+use uuid::Uuid;
 
 use crate::address::Address;
 
@@ -147,34 +148,33 @@ impl Daemon {
 
     /// A connection to `port` of the phone that the daemon calls `device_id` (Connect).
     ///
+    /// With it goes a random word by which umuxd will tell [why the connection
+    /// ended](DeviceStream::end_reason); other daemons ignore it.
+    ///
     /// # Errors
     /// [`ClientError::NoSuchPhone`] when the phone was unplugged meanwhile,
     /// [`ClientError::Refused`] when nothing listens on the port, and those of reaching and
     /// understanding the daemon.
     pub async fn connect(&self, device_id: u32, port: u16) -> Result<DeviceStream, ClientError> {
-        self.open(device_id, port, Vec::new()).await
-    }
-
-    /// The same, with a word of the caller's own choice (at most 64 bytes, used by nobody else) by
-    /// which umuxd will tell [why the connection ended](Self::end_reason). Other daemons ignore it.
-    ///
-    /// # Errors
-    /// Those of [`connect`](Self::connect).
-    pub async fn connect_with_token(
-        &self,
-        device_id: u32,
-        port: u16,
-        token: &str,
-    ) -> Result<DeviceStream, ClientError> {
-        self.open(device_id, port, vec![(key::END_TOKEN, Value::from(token))]).await
+        let token = Uuid::new_v4().to_string();
+        let arguments = vec![
+            ("DeviceID", Value::from(device_id)),
+            // Every client on a PC sends its network-order port as if it were in the PC's order.
+            ("PortNumber", Value::from(port.swap_bytes())),
+            (key::END_TOKEN, Value::from(token.as_str())),
+        ];
+        let (reply, socket) = self.question("Connect", arguments).await?;
+        done(reply, |number| match number {
+            result::BAD_DEVICE => ClientError::NoSuchPhone,
+            result::REFUSED => ClientError::Refused { port },
+            other => general(other),
+        })?;
+        Ok(socket.into_stream().connected(self.clone(), token))
     }
 
     /// Why the connection that was made with this token ended; nothing if it ended in the ordinary
-    /// way or the daemon does not know. It is told once.
-    ///
-    /// # Errors
-    /// Those of reaching and understanding the daemon.
-    pub async fn end_reason(&self, token: &str) -> Result<Option<String>, ClientError> {
+    /// way or the daemon does not know.
+    async fn end_reason(&self, token: &str) -> Result<Option<String>, ClientError> {
         let arguments = vec![(key::END_TOKEN, Value::from(token))];
         match self.ask(names::message::READ_END_REASON, arguments).await? {
             Reply::Result(_) => Ok(None),
@@ -183,24 +183,6 @@ impl Daemon {
                 Ok(Some(reason.ok_or(Garbled::Missing(key::END_REASON))?.to_owned()))
             }
         }
-    }
-
-    async fn open(
-        &self,
-        device_id: u32,
-        port: u16,
-        mut arguments: Vec<(&str, Value)>,
-    ) -> Result<DeviceStream, ClientError> {
-        arguments.push(("DeviceID", Value::from(device_id)));
-        // Every client on a PC sends its network-order port as if it were in the PC's order.
-        arguments.push(("PortNumber", Value::from(port.swap_bytes())));
-        let (reply, socket) = self.question("Connect", arguments).await?;
-        done(reply, |number| match number {
-            result::BAD_DEVICE => ClientError::NoSuchPhone,
-            result::REFUSED => ClientError::Refused { port },
-            other => general(other),
-        })?;
-        Ok(socket.into_stream())
     }
 
     /// The pair record of a phone, as it was stored (ReadPairRecord).

@@ -12,7 +12,7 @@ use smol::future::or;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use usbmux_host::client::{DeviceStream, lockdown};
 use usbmux_host::direct::{Bus, DirectError, OpenPhone};
-use usbmux_phone::{ECHO, Options, Quirk};
+use usbmux_phone::{CHARGEN, ECHO, Options, Quirk};
 
 /// How long a test may take before it has failed; none comes near.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -186,7 +186,44 @@ fn unplugged_phone_ends_its_streams_and_can_be_opened_again() {
             let mut stream = phone.connect(ECHO).await.unwrap();
             phone.gone().await;
             assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+            assert_eq!(stream.end_reason().await.as_deref(), Some("unplugged"));
             assert!(matches!(phone.connect(ECHO).await, Err(DirectError::Unplugged)));
         }
+    });
+}
+
+#[test]
+fn phone_that_resets_a_stream_has_its_words_told_once() {
+    run(async {
+        let mut options = Options::new(1);
+        options.quirks.push(Quirk::RstText);
+        let phone = open(options).await;
+        let mut stream = phone.connect(CHARGEN).await.unwrap();
+        let mut received = Vec::new();
+        stream.read_to_end(&mut received).await.unwrap();
+        assert!(!received.is_empty());
+        assert_eq!(stream.end_reason().await.as_deref(), Some("connection failed"));
+        assert_eq!(stream.clone().end_reason().await, None);
+    });
+}
+
+#[test]
+fn ordinary_ends_have_no_reason() {
+    run(async {
+        let (phone, program) = mapped_phone().await;
+        // The phone's program ends it.
+        let mut stream = phone.connect(MAPPED).await.unwrap();
+        drop(program.accept().unwrap().0);
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+        assert_eq!(stream.end_reason().await, None);
+        // We do; waiting for the reason does not keep the stream.
+        let stream = phone.connect(MAPPED).await.unwrap();
+        let reason = stream.end_reason();
+        drop(stream);
+        assert_eq!(reason.await, None);
+        // The phone is let go.
+        let stream = phone.connect(MAPPED).await.unwrap();
+        phone.close().await;
+        assert_eq!(stream.end_reason().await, None);
     });
 }

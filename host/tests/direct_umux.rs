@@ -206,15 +206,37 @@ fn forward_carries_half_close_and_ends_well_on_a_signal() {
 }
 
 #[test]
+fn connection_that_the_phone_resets_ends_with_its_words() {
+    let quirk = "--direct --simulate --phone-quirk rst-text";
+    let output = umux(&format!("connect 19 {quirk}")).output().unwrap();
+    assert!(!output.stdout.is_empty(), "the reset comes in mid-stream");
+    assert_eq!(stderr(&output), "umux: the connection broke off: connection failed\n");
+    assert_eq!(output.status.code(), Some(1));
+
+    let mut forward = Forward::start(&format!("forward 0:19 {quirk}"));
+    let mut stream = forward.connect(19);
+    let from = stream.local_addr().unwrap();
+    stream.read_to_end(&mut Vec::new()).unwrap();
+    drop(stream);
+    let line = format!("umux: {from} -> 19: the connection broke off: connection failed\n");
+    assert_eq!(forward.error_line(), line);
+}
+
+#[test]
 fn forward_survives_a_replug() {
     // It is plugged in anew when it is opened again.
     let mut forward = Forward::start("forward 0:7 --direct --simulate --phone-quirk unplug=0.5");
     let mut before = forward.connect(7);
     let local = before.peer_addr().unwrap();
     echoes(&mut before, b"before");
-    let unplugged = format!("umux: phone {FIRST} was unplugged; waiting for it\n");
-    assert_eq!(forward.error_line(), unplugged);
     assert_eq!(before.read(&mut [0; 8]).unwrap(), 0);
+    let from = before.local_addr().unwrap();
+    drop(before);
+    let mut lines = [forward.error_line(), forward.error_line()];
+    lines.sort();
+    let broken = format!("umux: {from} -> 7: the connection broke off: unplugged\n");
+    let unplugged = format!("umux: phone {FIRST} was unplugged; waiting for it\n");
+    assert_eq!(lines, [broken, unplugged]);
     // It waits for the phone.
     let mut after = TcpStream::connect(local).unwrap();
     after.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -2,12 +2,14 @@
 //!
 //! The socket protocol has no word for it: a connected socket only ends. So a client may send a token
 //! of its own choice with its Connect, and after the end ask for the reason by that token. Clients that
-//! send none, which are all but ours, cost nothing here.
+//! send none, which are all but ours, cost nothing here. Who has the phone in its own process is told
+//! without asking.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use smol::channel::Sender;
 use usbmux_core::CloseReason;
 use usbmux_core::wire::control::is_ordinary_close;
 
@@ -18,8 +20,17 @@ use super::limits::MAX_REASONS;
 pub(crate) struct Ends(Rc<RefCell<VecDeque<(String, String)>>>);
 
 impl Ends {
+    /// Tells why a connection ended, now or when it is asked for.
+    pub(crate) fn tell(&self, hearer: Hearer, reason: String) {
+        match hearer {
+            Hearer::Token(token) => self.keep(token, reason),
+            // Nobody may be waiting any more.
+            Hearer::Waiting(sender) => drop(sender.try_send(reason)),
+        }
+    }
+
     /// Keeps why the connection with this token ended.
-    pub(crate) fn keep(&self, token: String, reason: String) {
+    fn keep(&self, token: String, reason: String) {
         let mut kept = self.0.borrow_mut();
         if kept.len() >= MAX_REASONS {
             kept.pop_front();
@@ -33,6 +44,15 @@ impl Ends {
         let at = kept.iter().position(|(its, _)| its == token)?;
         kept.remove(at).map(|(_, reason)| reason)
     }
+}
+
+/// Who is to hear why a connection ended.
+pub(crate) enum Hearer {
+    /// A client that will ask by this token.
+    Token(String),
+    /// Somebody in this process. The channel's end is the connection's, and nothing in it means that
+    /// there is nothing to say.
+    Waiting(Sender<String>),
 }
 
 /// What there is to say about an end, with the text of the phone's reset; nothing about an ordinary one.

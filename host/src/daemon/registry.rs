@@ -19,7 +19,7 @@ use std::time::Duration;
 use smol::LocalExecutor;
 use smol::future::or;
 
-use super::ends::Ends;
+use super::ends::{Ends, Hearer};
 use super::hangup::Hangups;
 use super::limits::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES, MAX_QUEUED_EVENTS};
 use super::link::{Link, LinkEnd, LinkTask};
@@ -360,10 +360,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Has the reason of its end kept under a token of the client's.
-    pub(crate) fn keep_end(&mut self, token: Option<String>) {
+    /// Has somebody told the reason of its end.
+    pub(crate) fn tell_end(&mut self, hearer: Hearer) {
         if let Some(relay) = &self.relay {
-            relay.keep_end(token);
+            relay.tell_end(hearer);
         }
     }
 

@@ -29,7 +29,7 @@ use usbmux_core::{CloseReason, Config, ConnId, Instant};
 
 use self::state::{Down, End, State, Up, discard};
 pub(crate) use self::state::{Filled, Opening};
-use super::ends;
+use super::ends::{self, Hearer};
 use super::limits::MAX_RESET_TEXT;
 use super::link::{Engine, Link};
 use super::pool::Lease;
@@ -89,14 +89,14 @@ impl Relay {
         if let Some(end) = state.end.take()
             && let Some(reason) = ends::reason(reason, &end.text)
         {
-            self.link.ends().keep(end.token, reason);
+            self.link.ends().tell(end.hearer, reason);
         }
         state.released(failure);
     }
 
-    /// Has the reason of its end kept under a token of the client's.
-    pub(crate) fn keep_end(&self, token: Option<String>) {
-        self.state.borrow_mut().end = token.map(|token| Box::new(End { token, text: Vec::new() }));
+    /// Has somebody told the reason of its end.
+    pub(crate) fn tell_end(&self, hearer: Hearer) {
+        self.state.borrow_mut().end = Some(Box::new(End { hearer, text: Vec::new() }));
     }
 
     /// A piece of the text of the phone's reset.

@@ -20,6 +20,7 @@ use usbmux_core::session::{
     Session, Verdict,
 };
 
+use super::ends::Hearer;
 use super::limits::{MAX_DISCARDED, MAX_NAME, MAX_TOKEN, MAX_UNREAD_EVENTS};
 use super::records::Records;
 use super::registry::{
@@ -234,7 +235,9 @@ impl Server {
         let registry = self.common.registry.clone();
         match self.attempt(registry.connect(device_id, port)).await? {
             Attempt::Ended(Ok(mut connection)) => {
-                connection.keep_end(self.end_token.take());
+                if let Some(token) = self.end_token.take() {
+                    connection.tell_end(Hearer::Token(token));
+                }
                 self.session.connected(ResultCode::OK);
                 self.answer(envelope, &Reply::Result(ResultCode::OK)).await?;
                 Ok(ControlFlow::Break(Some(connection)))

@@ -19,7 +19,7 @@ use smol::{Async, LocalExecutor, Timer};
 
 use super::error::DirectError;
 use crate::client::DeviceStream;
-use crate::daemon::ends::Ends;
+use crate::daemon::ends::{Ends, Hearer};
 use crate::daemon::hangup::Hangups;
 use crate::daemon::link::{Link, LinkEnd, LinkTask};
 use crate::daemon::registry::{ConnectFailure, Connection, Limits};
@@ -183,8 +183,11 @@ async fn connect(
         ConnectFailure::NoDevice => DirectError::Unplugged,
         ConnectFailure::Refused => DirectError::Refused { port },
     })?;
-    Connection::new(relay, executor).relay(ours.into(), Vec::new());
-    Ok(DeviceStream::joined(theirs))
+    let (telling, told) = channel::bounded(1);
+    let mut connection = Connection::new(relay, executor);
+    connection.tell_end(Hearer::Waiting(telling));
+    connection.relay(ours.into(), Vec::new());
+    Ok(DeviceStream::joined(theirs, told))
 }
 
 #[cfg(all(test, feature = "simulate"))]

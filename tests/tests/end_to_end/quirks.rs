@@ -3,9 +3,11 @@
 use crate::clients::{FIRST_PHONE, check_ideviceinfo, check_inetcat};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
-use usbmux_tests::daemon_process::{Daemon, program};
+use usbmux_tests::daemon_process::{Daemon, Lines, program};
 use usbmux_tests::socket::Client;
-use usbmux_tests::tools::{Iproxy, client, phone_port, read_pattern, serve, until, write_pattern};
+use usbmux_tests::tools::{
+    Iproxy, Running, client, connect, phone_port, read_pattern, serve, until, write_pattern,
+};
 
 /// What every phone must serve, however odd it is.
 fn check_clients(daemon: &Daemon) {
@@ -142,6 +144,16 @@ fn rst_text_ends_the_connection_and_stands_in_the_log() {
     let error = String::from_utf8_lossy(&broken.stderr).into_owned();
     assert_eq!(broken.status.code(), Some(1), "{error}");
     assert_eq!(error, format!("umux: the connection broke off: {reason}\n"));
+    let mut umux = Command::new(program("umux"));
+    umux.args(["--socket", &daemon.address(), "forward", "0:19"]).stdin(Stdio::null());
+    umux.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut forward = Running(umux.spawn().unwrap());
+    let line = Lines::of(forward.0.stdout.take().unwrap()).wait_for("-> 19");
+    let mut stream = connect(line.split(' ').nth(1).unwrap().parse().unwrap());
+    let _ = stream.read_to_end(&mut bytes);
+    drop(stream);
+    let said = Lines::of(forward.0.stderr.take().unwrap()).wait_for("broke off");
+    assert!(said.ends_with(&format!(" -> 19: the connection broke off: {reason}")), "{said}");
     if let Some((_, text)) = client(&daemon, "idevice_id", &["-l"]) {
         assert_eq!(text, format!("{FIRST_PHONE}\n"));
     }

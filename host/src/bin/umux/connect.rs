@@ -16,10 +16,9 @@ use smol::future::or;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::{Async, Timer, unblock};
 use usbmux_host::client::DeviceStream;
-use uuid::Uuid;
 
 use crate::args::Connect;
-use crate::failure::Failure;
+use crate::failure::{Failure, broke_off};
 use crate::source::Source;
 
 /// How much is carried at once.
@@ -32,8 +31,7 @@ pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failur
     let gone = reader_gone(&output).map_err(cannot_open)?;
 
     let phone = source.hold(arguments.udid.as_deref()).await?;
-    let token = Uuid::new_v4().to_string();
-    let stream = phone.connect(arguments.port, &token).await?;
+    let stream = phone.connect(arguments.port).await?;
 
     // Closing this channel is how `up` says that the sending side is closed.
     let (half_open, half_closed) = channel::bounded::<()>(1);
@@ -44,12 +42,12 @@ pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failur
     };
     let down = receive_all(stream.clone(), output, half_closed, arguments.linger);
     let outcome = or(or(down, up), gone).await;
+    let reason = stream.end_reason();
     drop(stream);
-    let reason = phone.end_reason(&token).await;
     phone.let_go().await;
     outcome?;
-    match reason {
-        Some(reason) => Err(Failure::failed(format!("the connection broke off: {reason}"))),
+    match reason.await {
+        Some(reason) => Err(Failure::failed(broke_off(&reason))),
         None => Ok(()),
     }
 }

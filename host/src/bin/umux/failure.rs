@@ -63,6 +63,11 @@ impl Failure {
     }
 }
 
+/// What is said of a connection that did not end in the ordinary way.
+pub(crate) fn broke_off(reason: &str) -> String {
+    format!("the connection broke off: {reason}")
+}
+
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let status = match error {

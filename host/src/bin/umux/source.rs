@@ -40,23 +40,11 @@ impl Source {
 }
 
 impl Held {
-    /// Connects, with a word by which the reason of the end can be asked for.
-    pub(crate) async fn connect(&self, port: u16, token: &str) -> Result<DeviceStream, Failure> {
+    pub(crate) async fn connect(&self, port: u16) -> Result<DeviceStream, Failure> {
         Ok(match self {
-            Held::Daemon(daemon, phone) => {
-                daemon.connect_with_token(phone.device_id, port, token).await?
-            }
+            Held::Daemon(daemon, phone) => daemon.connect(phone.device_id, port).await?,
             Held::Direct(_, phone) => phone.connect(port).await?,
         })
-    }
-
-    /// Why a connection broke off; nothing if it ended in the ordinary way. A daemon that does not know,
-    /// or is no more, leaves it at that.
-    pub(crate) async fn end_reason(&self, token: &str) -> Option<String> {
-        match self {
-            Held::Daemon(daemon, _) => daemon.end_reason(token).await.ok().flatten(),
-            Held::Direct(..) => None,
-        }
     }
 
     /// Waits until the phone has what was written; a daemon sees to that by itself.

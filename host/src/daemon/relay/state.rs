@@ -15,6 +15,7 @@ use smol::Timer;
 use usbmux_core::{ConnId, Instant};
 
 use super::Relay;
+use crate::daemon::ends::Hearer;
 use crate::daemon::hangup::Watch;
 use crate::daemon::link::{Engine, Link};
 use crate::daemon::pool::Lease;
@@ -67,13 +68,13 @@ pub(super) struct State {
     pub(super) closing: bool,
     pub(super) hang_up: Option<Watch>,
     pub(super) timer: Option<Timer>,
-    /// What the client will ask for after the end; boxed, since few do.
+    /// What the client will want to know after the end; boxed, since few do.
     pub(super) end: Option<Box<End>>,
 }
 
-/// How a client will ask why its connection ended, and the text of the phone's reset so far.
+/// Who is to hear why the connection ended, and the text of the phone's reset so far.
 pub(super) struct End {
-    pub(super) token: String,
+    pub(super) hearer: Hearer,
     pub(super) text: Vec<u8>,
 }
 

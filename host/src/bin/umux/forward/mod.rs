@@ -27,11 +27,12 @@ use smol::{LocalExecutor, Timer};
 use usbmux_host::client::ClientError;
 
 use crate::args::{Forward, PortPair};
-use crate::failure::Failure;
+use crate::failure::{Failure, broke_off};
 use crate::source::Source;
 use crate::{output, phones};
 
 use console::Console;
+use relay::Ender;
 use route::Route;
 
 /// How many connections are open at once; further ones wait in the kernel until one ends.
@@ -140,7 +141,11 @@ impl Forwarder {
         // Small writes must not wait for each other's acknowledgement. Where this fails the
         // connection is gone, which the relay notices.
         _ = local.set_nodelay(true);
-        relay::run(local, device, &self.console.traffic).await.map_err(ClientError::Lost)?;
-        Ok(())
+        let reason = device.end_reason();
+        let ender = relay::run(local, device, &self.console.traffic).await;
+        match ender.map_err(ClientError::Lost)? {
+            Ender::Phone => reason.await.map_or(Ok(()), |reason| Err(broke_off(&reason).into())),
+            Ender::Local => Ok(()),
+        }
     }
 }

@@ -30,6 +30,14 @@ const PARTING: Duration = Duration::from_secs(30);
 /// The local client is gone altogether: nothing is left to be done for it.
 struct LocalGone;
 
+/// Who brought a connection to its end.
+pub(super) enum Ender {
+    /// The phone, after everything it had to say.
+    Phone,
+    /// The local client, which went away altogether.
+    Local,
+}
+
 /// How the phone's side ended: with a proper end, or broken off somewhere on the way.
 type DeviceEnd = io::Result<()>;
 
@@ -42,19 +50,23 @@ pub(super) async fn run(
     local: TcpStream,
     device: DeviceStream,
     traffic: &Traffic,
-) -> io::Result<()> {
+) -> io::Result<Ender> {
     let heard = Cell::new(0);
     let mut up = pin!(upward(local.clone(), device.clone(), &heard, traffic));
     let mut down = pin!(downward(device, local, traffic));
     let first =
         or(async { First::Up(up.as_mut().await) }, async { First::Down(down.as_mut().await) });
-    match first.await {
-        First::Up(Ok(())) => down.await.unwrap_or(Ok(())),
+    let end = match first.await {
+        First::Up(Ok(())) => down.await,
         First::Down(Ok(end)) => {
             parting(up, &heard).await;
-            end
+            Ok(end)
         }
-        First::Up(Err(LocalGone)) | First::Down(Err(LocalGone)) => Ok(()),
+        First::Up(Err(LocalGone)) | First::Down(Err(LocalGone)) => Err(LocalGone),
+    };
+    match end {
+        Ok(end) => end.map(|()| Ender::Phone),
+        Err(LocalGone) => Ok(Ender::Local),
     }
 }
 
