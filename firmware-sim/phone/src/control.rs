@@ -6,9 +6,13 @@
 
 use crate::descriptors::{self, kind};
 use crate::identity::Identity;
+use crate::options::{Quirk, Quirks};
 
 /// The initial mode, in which a phone has the four configurations of [`descriptors`].
 pub const INITIAL_MODE: u8 = 1;
+
+/// How many configurations, the first ones, have no mux interface.
+const WITHOUT_MUX: usize = 2;
 
 /// The eight bytes of a SETUP packet (USB 2.0 table 9-2); numbers are little-endian on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub enum Answer {
     },
     /// The phone does not do that.
     Stall,
+    /// Nothing, for ever: the host gives up.
+    Nothing,
 }
 
 /// Endpoint zero's memory: what SET_… requests changed.
@@ -74,6 +80,9 @@ pub struct ControlEndpoint {
     mode: u8,
     configuration: u8,
     ethernet_alternate: u8,
+    /// What comes in place of an answer about modes, if there is none.
+    mode_trouble: Option<Answer>,
+    no_mux: bool,
 }
 
 mod request {
@@ -100,7 +109,28 @@ impl ControlEndpoint {
             mode: INITIAL_MODE,
             configuration: 0,
             ethernet_alternate: 0,
+            mode_trouble: None,
+            no_mux: false,
         }
+    }
+
+    /// The same phone with those of the quirks that are about endpoint zero.
+    pub fn with_quirks(mut self, quirks: &Quirks) -> Self {
+        for quirk in quirks.iter() {
+            match quirk {
+                Quirk::StallMode => self.mode_trouble = Some(Answer::Stall),
+                Quirk::SilentMode => self.mode_trouble = Some(Answer::Nothing),
+                Quirk::NoMux => self.no_mux = true,
+                _ => {}
+            }
+        }
+        self
+    }
+
+    /// The values of the configurations that it has.
+    fn configurations(&self) -> &'static [u8] {
+        let all = &descriptors::CONFIGURATIONS;
+        if self.no_mux { all.get(..WITHOUT_MUX).unwrap_or(all) } else { all }
     }
 
     /// The cable was pulled, or the phone left the bus to switch its mode: the mode alone stays.
@@ -142,7 +172,7 @@ impl ControlEndpoint {
             (0x00, request::SET_ADDRESS) => vec![],
             (0x80, request::GET_CONFIGURATION) => vec![self.configuration],
             (0x00, request::SET_CONFIGURATION) => {
-                if low != 0 && !descriptors::CONFIGURATIONS.contains(&low) {
+                if low != 0 && !self.configurations().contains(&low) {
                     return None;
                 }
                 self.configuration = low;
@@ -183,12 +213,12 @@ impl ControlEndpoint {
     }
 
     fn descriptor(&self, kind: u8, index: u8) -> Option<Vec<u8>> {
-        let value = || descriptors::CONFIGURATIONS.get(usize::from(index)).copied();
+        let value = || self.configurations().get(usize::from(index)).copied();
         match kind {
-            kind::DEVICE => Some(descriptors::device().to_vec()),
+            kind::DEVICE => Some(self.counted(&descriptors::device(), 17)),
             kind::CONFIGURATION => descriptors::configuration(value()?, self.max_packet),
             kind::STRING => descriptors::string(index, &self.identity),
-            kind::DEVICE_QUALIFIER => Some(descriptors::device_qualifier().to_vec()),
+            kind::DEVICE_QUALIFIER => Some(self.counted(&descriptors::device_qualifier(), 8)),
             kind::OTHER_SPEED_CONFIGURATION => {
                 descriptors::other_speed_configuration(value()?, self.max_packet)
             }
@@ -196,8 +226,20 @@ impl ControlEndpoint {
         }
     }
 
+    /// A descriptor with bNumConfigurations at this place.
+    fn counted(&self, descriptor: &[u8], at: usize) -> Vec<u8> {
+        let mut descriptor = descriptor.to_vec();
+        if let Some(count) = descriptor.get_mut(at) {
+            *count = self.configurations().len() as u8;
+        }
+        descriptor
+    }
+
     fn vendor(&mut self, setup: Setup) -> Option<Answer> {
         match (setup.request_type, setup.request) {
+            (0xc0, request::GET_MODE | request::SET_MODE) if self.mode_trouble.is_some() => {
+                self.mode_trouble.clone()
+            }
             // The initial mode answers 03, any other 05 (PROTOCOL §1).
             (0xc0, request::GET_MODE) => {
                 let first = if self.mode == INITIAL_MODE { 3 } else { 5 };
@@ -269,6 +311,43 @@ mod tests {
         );
         assert_eq!(ask(&mut endpoint, get_mode), Answer::Data(vec![5, 3, 3, 0]));
         assert_eq!(endpoint.configuration(), 0);
+    }
+
+    fn odd(quirk: Quirk) -> ControlEndpoint {
+        phone().with_quirks(&[quirk].into_iter().collect())
+    }
+
+    #[test]
+    fn a_phone_may_stall_the_requests_about_modes_or_say_nothing() {
+        let (get_mode, set_mode) = ([0xc0, 0x45, 0, 0, 0, 0, 4, 0], [0xc0, 0x52, 0, 0, 3, 0, 1, 0]);
+        for (quirk, answer) in
+            [(Quirk::StallMode, Answer::Stall), (Quirk::SilentMode, Answer::Nothing)]
+        {
+            let mut endpoint = odd(quirk);
+            assert_eq!(ask(&mut endpoint, get_mode), answer);
+            assert_eq!(ask(&mut endpoint, set_mode), answer);
+            // Everything else is as ever.
+            assert_eq!(ask(&mut endpoint, [0x00, 9, 4, 0, 0, 0, 0, 0]), Answer::Data(vec![]));
+            assert!(endpoint.has_mux());
+        }
+    }
+
+    #[test]
+    fn a_phone_without_mux_has_the_first_two_configurations() {
+        let mut endpoint = odd(Quirk::NoMux);
+        let descriptor = |endpoint: &mut ControlEndpoint, kind, index| match ask(
+            endpoint,
+            [0x80, 6, index, kind, 0, 0, 255, 0],
+        ) {
+            Answer::Data(bytes) => Some(bytes),
+            _ => None,
+        };
+        assert_eq!(descriptor(&mut endpoint, 1, 0).unwrap()[17], 2);
+        assert_eq!(descriptor(&mut endpoint, 6, 0).unwrap()[8], 2);
+        let values = [0, 1, 2].map(|at| Some(descriptor(&mut endpoint, 2, at)?[5]));
+        assert_eq!(values, [Some(1), Some(2), None]);
+        assert_eq!(ask(&mut endpoint, [0x00, 9, 4, 0, 0, 0, 0, 0]), Answer::Stall);
+        assert_eq!(ask(&mut endpoint, [0x00, 9, 2, 0, 0, 0, 0, 0]), Answer::Data(vec![]));
     }
 
     #[test]

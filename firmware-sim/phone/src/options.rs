@@ -63,6 +63,8 @@ pub enum Quirk {
         /// How many VERSION frames it ignores; `None` is all of them.
         times: Option<u32>,
     },
+    /// `silent-connect`: it neither accepts nor refuses any connection.
+    SilentConnect,
     /// `slow`: its programs read little at a time.
     Slow,
     /// `rst-text`: it resets every connection in mid-stream, with a textual reason.
@@ -85,6 +87,13 @@ pub enum Quirk {
         /// Which transfer is lost.
         number: u32,
     },
+    /// `stall-mode`: it stalls the vendor requests about modes. This and the next two are about
+    /// endpoint zero, which only a phone on a USB plug has.
+    StallMode,
+    /// `silent-mode`: it never answers the vendor requests about modes.
+    SilentMode,
+    /// `no-mux`: none of its configurations has the mux interface.
+    NoMux,
 }
 
 /// Which OUT transfer the bare name `lost-transfer` loses: one well inside a first dialog.
@@ -99,11 +108,15 @@ pub const QUIRK_NAMES: &[&str] = &[
     "tiny-window",
     "overrun",
     "silent-version[=N]",
+    "silent-connect",
     "slow",
     "rst-text",
     "unplug=SECONDS",
     "replug=SECONDS",
     "lost-transfer[=N]",
+    "stall-mode",
+    "silent-mode",
+    "no-mux",
 ];
 
 /// A quirk's name was not understood; displays as a line that says which there are.
@@ -150,7 +163,11 @@ impl FromStr for Quirk {
             "v1" => Quirk::V1,
             "tiny-window" => Quirk::TinyWindow,
             "overrun" => Quirk::Overrun,
+            "silent-connect" => Quirk::SilentConnect,
             "slow" => Quirk::Slow,
+            "stall-mode" => Quirk::StallMode,
+            "silent-mode" => Quirk::SilentMode,
+            "no-mux" => Quirk::NoMux,
             "rst-text" => Quirk::RstText,
             _ => return Err(unknown()),
         };
@@ -167,7 +184,11 @@ impl fmt::Display for Quirk {
             Quirk::V1 => "v1",
             Quirk::TinyWindow => "tiny-window",
             Quirk::Overrun => "overrun",
+            Quirk::SilentConnect => "silent-connect",
             Quirk::Slow => "slow",
+            Quirk::StallMode => "stall-mode",
+            Quirk::SilentMode => "silent-mode",
+            Quirk::NoMux => "no-mux",
             Quirk::RstText => "rst-text",
             Quirk::SilentVersion { times: None } => "silent-version",
             Quirk::SilentVersion { times: Some(times) } => {
@@ -235,6 +256,10 @@ mod tests {
             "unplug=0.25",
             "replug=0.5",
             "lost-transfer=7",
+            "silent-connect",
+            "stall-mode",
+            "silent-mode",
+            "no-mux",
         ] {
             assert_eq!(name.parse::<Quirk>().unwrap().to_string(), name);
         }

@@ -44,6 +44,7 @@ struct Oddities {
     v1: bool,
     tiny_window: bool,
     overrun: bool,
+    silent_connect: bool,
     slow: bool,
     rst_text: bool,
     /// VERSION frames still to be ignored.
@@ -64,11 +65,13 @@ impl Oddities {
                 Quirk::TinyWindow => odd.tiny_window = true,
                 Quirk::Overrun => odd.overrun = true,
                 Quirk::SilentVersion { times } => odd.ignored_versions = times.unwrap_or(u32::MAX),
+                Quirk::SilentConnect => odd.silent_connect = true,
                 Quirk::Slow => odd.slow = true,
                 Quirk::RstText => odd.rst_text = true,
                 Quirk::LostTransfer { number } => odd.until_lost = number,
-                // The cable's affair, and that of the hand that holds it.
+                // The cable's affair, that of the hand that holds it, and endpoint zero's.
                 Quirk::Unplug { .. } | Quirk::Replug { .. } => {}
+                Quirk::StallMode | Quirk::SilentMode | Quirk::NoMux => {}
             }
         }
         odd
@@ -466,6 +469,9 @@ impl Phone {
     }
 
     fn incoming(&mut self, now: Instant, conn: ConnId, port: u16) {
+        if self.odd.silent_connect {
+            return debug!("phone {}: {conn} gets no answer", self.identity.number());
+        }
         let connection = Connection {
             id: conn,
             program: None,

@@ -203,3 +203,19 @@ fn lost_transfer_makes_the_next_number_wrong() {
         }
     });
 }
+
+#[test]
+fn silent_connect_neither_accepts_nor_refuses() {
+    with_phone(options(&["silent-connect"]), async |mut host| {
+        host.greet().await;
+        for (source, port) in [(1, ECHO), (2, 80)] {
+            Conn::new(source, port).send(&mut host, SYN, &[]).await;
+        }
+        // The next word is about something else: both SYNs are behind it, and were counted.
+        let mut stray = Conn::new(3, ECHO);
+        (stray.seq, stray.ack) = (5, 1);
+        stray.send(&mut host, ACK, &[]).await;
+        let answer = host.segment().await;
+        assert_eq!((answer.dest, answer.flags), (3, RST));
+    });
+}

@@ -11,8 +11,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use usbmux_phone::Options;
 use usbmux_phone::usbip::{Ended, Malformed, UsbIp, UsbIpError};
+use usbmux_phone::{Options, Quirk};
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -417,6 +417,18 @@ fn endpoints_without_anything_to_say_wait_to_be_unlinked() {
         let unlink = kernel.unlink(target);
         assert_eq!(kernel.answer(), Answer::Unlinked { seqnum: unlink, status: -104 });
     }
+}
+
+#[test]
+fn a_request_that_gets_no_answer_waits_to_be_unlinked() {
+    let mut options = Options::new(1);
+    options.quirks.push(Quirk::SilentMode);
+    let mut kernel = plug_in(UsbIp::new(options));
+    let asked = kernel.submit(IN, 0, 0, 4, GET_MODE, &[]);
+    let set = kernel.submit(OUT, 0, 0, 0, SET_CONFIGURATION_4, &[]);
+    assert_eq!(kernel.answer(), sent(set, 0), "others do not wait for it");
+    let unlink = kernel.unlink(asked);
+    assert_eq!(kernel.answer(), Answer::Unlinked { seqnum: unlink, status: -104 });
 }
 
 #[test]

@@ -86,9 +86,16 @@ pub struct VirtualPhones {
     #[arg(long, value_name = "PORT=ADDR:PORT", requires = "simulate")]
     pub phone_port: Vec<PhonePort>,
 
-    /// Make virtual phones misbehave, all or number N (repeatable)
-    #[arg(long, value_name = "[N:]NAME", requires = "simulate")]
+    // Not a doc comment: the phone has the names.
+    #[arg(long, value_name = "[N:]NAME", requires = "simulate", help = quirk_help())]
+    #[allow(missing_docs, reason = "its help is computed")]
     pub phone_quirk: Vec<PhoneQuirk>,
+}
+
+#[cfg(feature = "simulate")]
+fn quirk_help() -> String {
+    let names = usbmux_phone::QUIRK_NAMES.join(" ");
+    format!("Make virtual phones misbehave, all or number N (repeatable): {names}")
 }
 
 #[cfg(feature = "simulate")]

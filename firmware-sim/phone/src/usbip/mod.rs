@@ -77,7 +77,8 @@ pub struct UsbIp {
 impl UsbIp {
     /// A phone that lies on the desk.
     pub fn new(options: Options) -> Self {
-        let control = ControlEndpoint::new(Identity::new(options.number), options.max_packet);
+        let control = ControlEndpoint::new(Identity::new(options.number), options.max_packet)
+            .with_quirks(&options.quirks);
         UsbIp { options, control }
     }
 

@@ -71,7 +71,7 @@ pub(super) struct Session<'a> {
     /// Bytes in `sending`.
     sending_bytes: usize,
     asking: VecDeque<Asking>,
-    /// Transfers of endpoints that answer NAK for ever.
+    /// Transfers that are answered with NAK for ever.
     nak: Vec<u32>,
     answers: Vec<u8>,
     /// How many bytes of the answers are written.
@@ -276,6 +276,10 @@ impl<'a> Session<'a> {
             Answer::Stall => {
                 debug!("stalled: {setup:?}");
                 return self.answer(submit.seqnum, Status::STALL, 0, &[]);
+            }
+            Answer::Nothing => {
+                debug!("never answered: {setup:?}");
+                return self.nak.push(submit.seqnum);
             }
         };
         trace!("{setup:?}: {data:?}");
