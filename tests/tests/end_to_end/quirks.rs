@@ -3,6 +3,8 @@
 use crate::clients::{FIRST_PHONE, check_ideviceinfo, check_inetcat};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 use usbmux_tests::daemon_process::{Daemon, Lines, program};
 use usbmux_tests::socket::Client;
 use usbmux_tests::tools::{
@@ -213,4 +215,28 @@ fn lost_transfer_ends_connections_but_not_the_phone() {
     drop(again);
     assert!(listener.is_silent().unwrap(), "the phone was never gone");
     check_clients(&daemon);
+}
+
+#[test]
+fn connect_that_the_phone_ignores_is_refused_before_clients_lose_patience() {
+    // libusbmuxd waits 5 seconds for a Result and then takes the daemon for dead.
+    const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+    let daemon = Daemon::start(2, &["--phone-quirk=1:silent-connect"]);
+    let mut bystander = daemon.client();
+    assert_eq!(bystander.connect_port(2, 7).unwrap(), 0);
+    let mut client = daemon.client();
+    client.stream.set_read_timeout(Some(2 * CLIENT_PATIENCE)).unwrap();
+    let begun = Instant::now();
+    let connecting = thread::spawn(move || (client.connect_port(1, 7).unwrap(), client));
+    // Nobody else waits meanwhile.
+    while !connecting.is_finished() {
+        assert!(write_pattern(&mut bystander.stream, 3, 10_000));
+        assert_eq!(read_pattern(&mut bystander.stream, 3, 10_000), 10_000);
+    }
+    let (result, mut client) = connecting.join().unwrap();
+    let took = begun.elapsed();
+    assert_eq!(result, 3);
+    assert!(Duration::from_secs(4) < took && took < CLIENT_PATIENCE, "{took:?}");
+    // The socket is as good as new.
+    assert_eq!(client.connect_port(2, 7).unwrap(), 0);
 }
