@@ -2,32 +2,25 @@
 //!
 //! `cargo run -p usbmux-host --example forward -- 2222 22`, with a usbmuxd running.
 
-use std::env;
 use std::error::Error;
 
 use smol::future::zip;
 use smol::io::{self, AsyncWriteExt};
 use smol::net::{TcpListener, TcpStream};
-use usbmux_host::address::Address;
-use usbmux_host::client::Daemon;
+use usbmux_host::{address::Address, client::Daemon};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut ports = env::args().skip(1).map(|port| port.parse::<u16>());
-    let (Some(local), Some(device)) = (ports.next(), ports.next()) else {
+    let ports: Vec<u16> = std::env::args().skip(1).flat_map(|port| port.parse()).collect();
+    let [local, device] = ports[..] else {
         return Err("say which local port leads to which port of the phone: forward 2222 22".into());
     };
-    let (local, device) = (local?, device?);
     smol::block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", local)).await?;
         println!("{} leads to port {device}", listener.local_addr()?);
         loop {
-            let (client, _) = listener.accept().await?;
-            smol::spawn(async move {
-                if let Err(error) = carry(client, device).await {
-                    eprintln!("{error}");
-                }
-            })
-            .detach();
+            let carried = carry(listener.accept().await?.0, device);
+            let told = async { carried.await.unwrap_or_else(|error| eprintln!("{error}")) };
+            smol::spawn(told).detach();
         }
     })
 }
