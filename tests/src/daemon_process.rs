@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test helper: failing loudly is its job")]
 
 use crate::socket::{Client, PATIENCE};
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -294,6 +295,15 @@ impl Daemon {
         let _ = self.child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    ///
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Sends SIGTERM and waits for the end.
     ///
     /// # Panics
@@ -301,8 +311,7 @@ impl Daemon {
     /// When it does not end in time.
     #[must_use]
     pub fn terminate(mut self) -> ExitStatus {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         wait(&mut self.child, PATIENCE).unwrap_or_else(|| panic!("umuxd did not end at SIGTERM"))
     }
 }

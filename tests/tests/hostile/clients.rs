@@ -6,10 +6,11 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
+use usbmux_tests::crowd::room;
 use usbmux_tests::daemon_process::Daemon;
 use usbmux_tests::random::pattern;
 use usbmux_tests::socket::{Client, Message, PATIENCE, request};
-use usbmux_tests::tools::{client, read_pattern, until};
+use usbmux_tests::tools::{client, read_pattern, until, write_pattern};
 
 /// Sockets that the silent and the greedy open.
 const MANY: usize = 300;
@@ -196,4 +197,78 @@ fn daemon_recovers_when_busy_clients_have_used_up_the_descriptors() {
     let _ = daemon.log.wait_for("clients are let in again");
     drop(waiting);
     bystander.was_undisturbed(&daemon);
+}
+
+#[test]
+fn listener_that_never_reads_is_hung_up_on_and_the_other_hears_everything() {
+    /// Far more events than the deaf one's socket and its queue in the daemon hold.
+    const MOST: usize = 10_000;
+    let daemon = Daemon::start(1, &[]);
+    let listen = || {
+        let mut client = daemon.client();
+        assert_eq!(client.ask(4, "Listen", &[]).unwrap(), Message::result(4, 0));
+        assert_eq!(client.receive().unwrap().text("MessageType"), Some("Attached"));
+        client
+    };
+    let (mut deaf, mut attentive) = (listen(), listen());
+    let mut program = daemon.client();
+    let mut echo = daemon.client();
+    assert_eq!(echo.connect_port(1, 7).unwrap(), 0);
+    let keys = [
+        ("PairRecordID", Value::from("DEAF")),
+        ("PairRecordData", Value::Data(b"<plist><dict/></plist>".to_vec())),
+        ("DeviceID", Value::from(1_u64)),
+    ];
+    let before = daemon.resident();
+    let mut told = 0;
+    let mut listeners = 2;
+    while listeners == 2 {
+        assert!(told < MOST, "{told} events wait for it");
+        assert_eq!(program.ask(5, "SavePairRecord", &keys).unwrap(), Message::result(5, 0));
+        assert_eq!(attentive.receive().unwrap().text("MessageType"), Some("Paired"));
+        told += 1;
+        if told % 100 == 0 {
+            let list = program.ask(6, "ListListeners", &[]).unwrap();
+            let list = list.dictionary().get("ListenerList").and_then(Value::as_array).cloned();
+            listeners = list.unwrap().len();
+        }
+    }
+    let grown = daemon.resident().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes more");
+    // What was written before is there; then it ends.
+    let mut heard = 0;
+    while let Ok(event) = deaf.receive() {
+        assert_eq!(event.text("MessageType"), Some("Paired"));
+        heard += 1;
+    }
+    assert!((100..told).contains(&heard), "{heard} of {told}");
+    assert!(attentive.is_silent().unwrap());
+    assert!(write_pattern(&mut echo.stream, 1, 10_000));
+    assert_eq!(read_pattern(&mut echo.stream, 1, 10_000), 10_000);
+}
+
+#[test]
+fn connections_beyond_the_limit_of_a_phone_are_refused_until_one_ends() {
+    const LIMIT: usize = 10_000;
+    assert!(room() > LIMIT + 100, "this machine allows too few descriptors");
+    let daemon = Daemon::start(2, &[]);
+    let connect = |client: &mut Client| client.connect_port(1, 7).unwrap();
+    let mut open = Vec::new();
+    for _ in 0..LIMIT {
+        let mut client = daemon.client();
+        assert_eq!(connect(&mut client), 0);
+        open.push(client);
+    }
+    let mut late = daemon.client();
+    for _ in 0..3 {
+        assert_eq!(connect(&mut late), 3);
+    }
+    let _ = daemon.log.wait_for("phone 1: the limit of connections is reached");
+    // The other phone has its own limit, and those that are open go on.
+    assert_eq!(daemon.client().connect_port(2, 7).unwrap(), 0);
+    let last = open.last_mut().unwrap();
+    assert!(write_pattern(&mut last.stream, 1, 10_000));
+    assert_eq!(read_pattern(&mut last.stream, 1, 10_000), 10_000);
+    open.swap_remove(0);
+    until("there is room again", || (connect(&mut late) == 0).then_some(()));
 }

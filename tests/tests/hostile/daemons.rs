@@ -1,6 +1,7 @@
 //! Two daemons in one place, and one with too little to live on.
 
 use super::bystander::{Bystander, serves};
+use rustix::process::Signal;
 use std::process::{Command, Stdio};
 use usbmux_tests::daemon_process::{Daemon, Lines, program};
 use usbmux_tests::socket::Client;
@@ -23,6 +24,20 @@ fn second_daemon_ends_with_one_line_and_disturbs_nobody() {
     assert!(text.contains("another daemon serves this socket"), "{text}");
     assert!(text.contains(&daemon.socket.display().to_string()), "{text}");
     bystander.was_undisturbed(&daemon);
+}
+
+#[test]
+fn daemon_that_does_not_answer_is_alive_all_the_same() {
+    let daemon = Daemon::start(1, &[]);
+    let mut before = daemon.client();
+    daemon.signal(Signal::STOP);
+    let output = umuxd_at(&daemon).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    daemon.signal(Signal::CONT);
+    assert_eq!((output.status.code(), text.lines().count()), (Some(1), 1), "{text}");
+    assert!(text.contains("another daemon serves this socket"), "{text}");
+    serves(&mut before);
+    serves(&mut daemon.client());
 }
 
 #[test]

@@ -204,3 +204,26 @@ fn record_that_finds_no_room_leaves_the_old_one_whole() {
     assert_eq!(tree(daemon.folder()), before, "nothing half-written stays");
     bystander.was_undisturbed(&daemon);
 }
+
+#[test]
+fn folder_that_is_full_takes_no_new_record_but_keeps_its_own() {
+    const MOST: usize = 16 * 1024;
+    const FULL: u64 = 28; // ENOSPC
+    let daemon = Daemon::start_prepared(1, &[], |folder| {
+        for number in 0..MOST - 1 {
+            fs::write(folder.join(format!("{number}.plist")), b"").unwrap();
+        }
+    });
+    let bystander = Bystander::of(&daemon);
+    let mut client = daemon.client();
+    let save = |id, length| about("SavePairRecord", id, Some(&record(length)));
+    assert_eq!(result(&mut client, &save(ID, 10)), 0, "one place is left");
+    assert_eq!(result(&mut client, &save("NEW", 10)), FULL);
+    assert!(daemon.log.wait_for("cannot write").contains("NEW"));
+    assert!(!daemon.config_dir.join("NEW.plist").exists());
+    assert_eq!(result(&mut client, &save(ID, 20)), 0, "a record can be replaced");
+    assert_eq!(read(&mut client, ID), Ok(record(20)));
+    assert_eq!(result(&mut client, &about("DeletePairRecord", ID, None)), 0);
+    assert_eq!(result(&mut client, &save("NEW", 10)), 0, "and make room");
+    bystander.was_undisturbed(&daemon);
+}
