@@ -7,6 +7,7 @@ mod about;
 mod args;
 mod choose;
 mod connect;
+mod console;
 #[cfg(feature = "simulate")]
 mod demo;
 mod failure;

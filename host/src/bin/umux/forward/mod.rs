@@ -6,9 +6,7 @@
 //! | `route.rs` | the way to the phone, with a daemon or without |
 //! | `presence.rs` | under which number a daemon has the phone now, through replugs and restarts |
 //! | `relay.rs` | one local connection and its counterpart on the phone |
-//! | `console.rs` | what stands on standard error |
 
-mod console;
 mod presence;
 mod relay;
 mod route;
@@ -27,11 +25,11 @@ use smol::{LocalExecutor, Timer};
 use usbmux_host::client::ClientError;
 
 use crate::args::{Forward, PortPair};
+use crate::console::Console;
 use crate::failure::{Failure, broke_off};
 use crate::source::Source;
 use crate::{output, phones};
 
-use console::Console;
 use relay::Ender;
 use route::Route;
 

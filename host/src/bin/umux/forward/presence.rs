@@ -12,8 +12,8 @@ use smol::future::or;
 use smol::stream::StreamExt;
 use usbmux_host::client::{ClientError, Daemon, DeviceStream, Event, Phone};
 
-use super::console::Console;
 use crate::choose::USB;
+use crate::console::Console;
 
 /// How long to wait before a daemon that has gone is looked for again.
 const DAEMON_PAUSE: Duration = Duration::from_secs(1);

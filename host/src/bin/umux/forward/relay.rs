@@ -19,7 +19,7 @@ use smol::io::{AsyncReadExt, AsyncWriteExt};
 use smol::net::TcpStream;
 use usbmux_host::client::DeviceStream;
 
-use super::console::Traffic;
+use crate::console::Traffic;
 
 /// How much is carried at once, in each direction of each connection.
 const CHUNK: usize = 64 << 10;

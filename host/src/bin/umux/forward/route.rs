@@ -12,8 +12,8 @@ use smol::future::or;
 use usbmux_host::client::{Daemon, DeviceStream};
 use usbmux_host::direct::{Bus, DirectError, OpenPhone};
 
-use super::console::Console;
 use super::presence::Presence;
+use crate::console::Console;
 use crate::source::Held;
 
 /// How often a phone that is away is looked for.

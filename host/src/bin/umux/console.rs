@@ -17,26 +17,26 @@ const ERASE: &str = "\r\x1b[K";
 
 /// Bytes carried since the beginning.
 #[derive(Debug, Default)]
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     up: Cell<u64>,
     down: Cell<u64>,
 }
 
 impl Traffic {
     /// Counts what went to the phone.
-    pub(super) fn count_up(&self, bytes: usize) {
+    pub(crate) fn count_up(&self, bytes: usize) {
         self.up.set(self.up.get() + bytes as u64);
     }
 
     /// Counts what came from the phone.
-    pub(super) fn count_down(&self, bytes: usize) {
+    pub(crate) fn count_down(&self, bytes: usize) {
         self.down.set(self.down.get() + bytes as u64);
     }
 }
 
 /// Standard error, and what the status is made of.
-pub(super) struct Console {
-    pub(super) traffic: Traffic,
+pub(crate) struct Console {
+    pub(crate) traffic: Traffic,
     connections: Cell<usize>,
     terminal: bool,
     /// Whether the cursor stands behind a status that must be erased before anything else.
@@ -44,7 +44,7 @@ pub(super) struct Console {
 }
 
 impl Console {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Console {
             traffic: Traffic::default(),
             connections: Cell::new(0),
@@ -54,19 +54,19 @@ impl Console {
     }
 
     /// Says what happened.
-    pub(super) fn line(&self, line: &str) {
+    pub(crate) fn line(&self, line: &str) {
         self.write(&format!("umux: {line}\n"));
         self.status_shown.set(false);
     }
 
     /// Counts a connection as open until the guard is dropped.
-    pub(super) fn count_connection(&self) -> impl Drop + use<'_> {
+    pub(crate) fn count_connection(&self) -> impl Drop + use<'_> {
         self.connections.set(self.connections.get() + 1);
         OpenConnection(&self.connections)
     }
 
     /// Renews the status every second, for ever; shows none where nobody looks.
-    pub(super) async fn show_status(&self) {
+    pub(crate) async fn show_status(&self) {
         if !self.terminal {
             return future::pending().await;
         }
@@ -81,7 +81,7 @@ impl Console {
     }
 
     /// Leaves the terminal as a shell expects it.
-    pub(super) fn clear_status(&self) {
+    pub(crate) fn clear_status(&self) {
         self.write("");
         self.status_shown.set(false);
     }
