@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::future::{self, Future};
-use std::io::{self, Read, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::time::Duration;
@@ -18,11 +18,15 @@ use smol::{Async, Timer, unblock};
 use usbmux_host::client::DeviceStream;
 
 use crate::args::Connect;
+use crate::console::{Console, Now};
 use crate::failure::{Failure, broke_off};
 use crate::source::Source;
 
 /// How much is carried at once.
 const CHUNK: usize = 64 << 10;
+
+/// How long a transfer has lasted when it is long, and is told of.
+const LONG: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failure> {
     let cannot_open = |error| Failure::failed(format!("no standard input or output ({error})"));
@@ -35,13 +39,24 @@ pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failur
 
     // Closing this channel is how `up` says that the sending side is closed.
     let (half_open, half_closed) = channel::bounded::<()>(1);
+    let console = Console::new();
+    if input.is_terminal() && output.is_terminal() {
+        // A dialog, which shows by itself what goes on.
+        console.calm_down();
+    }
     let up = async {
-        send_all(input, stream.clone()).await?;
+        send_all(input, stream.clone(), &console).await?;
         drop(half_open);
         future::pending().await
     };
-    let down = receive_all(stream.clone(), output, half_closed, arguments.linger);
-    let outcome = or(or(down, up), gone).await;
+    let down = receive_all(stream.clone(), output, half_closed, arguments.linger, &console);
+    let telling = async {
+        Timer::after(LONG).await;
+        console.show_status(status).await;
+        Ok(())
+    };
+    let outcome = or(or(down, up), or(gone, telling)).await;
+    console.clear_status();
     let reason = stream.end_reason();
     drop(stream);
     phone.let_go().await;
@@ -49,6 +64,19 @@ pub(crate) async fn run(source: Source, arguments: Connect) -> Result<(), Failur
     match reason.await {
         Some(reason) => Err(Failure::failed(broke_off(&reason))),
         None => Ok(()),
+    }
+}
+
+/// What was carried and how fast, in more and in fewer words; a direction without a byte is left out.
+fn status(now: &Now) -> [String; 2] {
+    let ways = [(now.down, now.down_rate, "down"), (now.up, now.up_rate, "up")];
+    let ways = ways.into_iter().filter(|(amount, ..)| amount.is_some());
+    let (long, short): (Vec<_>, Vec<_>) = ways
+        .map(|(amount, rate, way)| (format!("{amount} {way} at {rate}"), format!("{rate} {way}")))
+        .unzip();
+    match long.is_empty() {
+        true => ["connected, nothing carried yet", "connected"].map(str::to_owned),
+        false => [long.join(", "), short.join(", ")],
     }
 }
 
@@ -76,7 +104,11 @@ fn reader_gone(output: &File) -> io::Result<impl Future<Output = Result<(), Fail
 }
 
 /// Carries standard input to the phone and closes the sending side behind it.
-async fn send_all(mut input: File, mut stream: DeviceStream) -> Result<(), Failure> {
+async fn send_all(
+    mut input: File,
+    mut stream: DeviceStream,
+    console: &Console,
+) -> Result<(), Failure> {
     let mut buffer = vec![0; CHUNK];
     loop {
         let read;
@@ -97,6 +129,7 @@ async fn send_all(mut input: File, mut stream: DeviceStream) -> Result<(), Failu
         if stream.write_all(chunk).await.is_err() {
             return Ok(());
         }
+        console.traffic.count_up(chunk.len());
     }
     // A connection that has ended meanwhile needs no half-close.
     _ = stream.shutdown_write();
@@ -110,7 +143,9 @@ async fn receive_all(
     mut output: File,
     half_closed: Receiver<()>,
     linger: Duration,
+    console: &Console,
 ) -> Result<(), Failure> {
+    let on_terminal = output.is_terminal();
     let mut buffer = vec![0; CHUNK];
     loop {
         let silence = async {
@@ -124,6 +159,11 @@ async fn receive_all(
         if read == 0 {
             return Ok(());
         }
+        if on_terminal {
+            // What the phone says stands there now.
+            console.calm_down();
+        }
+        console.traffic.count_down(read);
         let written;
         (output, buffer, written) = unblock(move || {
             let written = output.write_all(buffer.get(..read).unwrap_or_default());

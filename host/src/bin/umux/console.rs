@@ -1,5 +1,8 @@
-//! What stands on standard error while ports are forwarded: a line for what happens, and, when a
+//! What stands on standard error while bytes are carried: a line for what happens, and, when a
 //! person looks at it, one line below that shows what goes on now.
+//!
+//! Leaves out: what that line says, which is its command's, and a terminal that is made narrower
+//! while the line stands there: what it wraps stays.
 
 use std::cell::Cell;
 use std::fmt::{Display, Write as _};
@@ -7,6 +10,7 @@ use std::future;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
 use smol::Timer;
 
 /// How often the status is renewed. Rates are bytes in this time, so it is a second.
@@ -38,7 +42,8 @@ impl Traffic {
 pub(crate) struct Console {
     pub(crate) traffic: Traffic,
     connections: Cell<usize>,
-    terminal: bool,
+    /// Whether a status is shown.
+    lively: Cell<bool>,
     /// Whether the cursor stands behind a status that must be erased before anything else.
     status_shown: Cell<bool>,
 }
@@ -48,7 +53,7 @@ impl Console {
         Console {
             traffic: Traffic::default(),
             connections: Cell::new(0),
-            terminal: io::stderr().is_terminal(),
+            lively: Cell::new(io::stderr().is_terminal()),
             status_shown: Cell::new(false),
         }
     }
@@ -65,25 +70,38 @@ impl Console {
         OpenConnection(&self.connections)
     }
 
-    /// Renews the status every second, for ever; shows none where nobody looks.
-    pub(crate) async fn show_status(&self) {
-        if !self.terminal {
-            return future::pending().await;
-        }
+    /// Renews the status every second, for ever; shows none where nobody looks. `wordings` has the
+    /// longest first; the first that fits into a line is taken.
+    pub(crate) async fn show_status<const N: usize>(&self, wordings: impl Fn(&Now) -> [String; N]) {
         let (mut up, mut down) = (0, 0);
-        loop {
+        while self.lively.get() {
             let (up_before, down_before) = (up, down);
             (up, down) = (self.traffic.up.get(), self.traffic.down.get());
-            self.write(&status(self.connections.get(), down - down_before, up - up_before));
+            let now = Now {
+                connections: self.connections.get(),
+                down: Amount(down),
+                up: Amount(up),
+                down_rate: Rate(Amount(down - down_before)),
+                up_rate: Rate(Amount(up - up_before)),
+            };
+            self.write(&fitting(&wordings(&now), columns()));
             self.status_shown.set(true);
             Timer::after(PERIOD).await;
         }
+        future::pending().await
     }
 
     /// Leaves the terminal as a shell expects it.
     pub(crate) fn clear_status(&self) {
         self.write("");
         self.status_shown.set(false);
+    }
+
+    /// Shows no status any more: the terminal is needed for something else.
+    pub(crate) fn calm_down(&self) {
+        if self.lively.replace(false) {
+            self.clear_status();
+        }
     }
 
     /// Writes in place of the status. Standard error may be closed: there is nobody to tell.
@@ -105,18 +123,58 @@ impl Drop for OpenConnection<'_> {
     }
 }
 
-fn status(connections: usize, down: u64, up: u64) -> String {
-    let plural = if connections == 1 { "" } else { "s" };
-    let (down, up) = (Rate(down), Rate(up));
-    format!("{connections} connection{plural}, {down} down, {up} up")
+/// What a status may tell.
+pub(crate) struct Now {
+    /// How many are open.
+    pub(crate) connections: usize,
+    /// What came from the phone in all.
+    pub(crate) down: Amount,
+    /// What went to the phone in all.
+    pub(crate) up: Amount,
+    /// What came lately.
+    pub(crate) down_rate: Rate,
+    /// What went lately.
+    pub(crate) up_rate: Rate,
 }
 
-/// Bytes a second, with two or three digits.
-struct Rate(u64);
+/// How wide the terminal is, and what is assumed of one that does not say.
+fn columns() -> usize {
+    const USUAL: usize = 80;
+    let size = tcgetwinsize(io::stderr()).map_or(0, |size| size.ws_col.into());
+    if size == 0 { USUAL } else { size }
+}
+
+/// The first wording that fits into a line and leaves the cursor in it; else what fits of the last.
+fn fitting(wordings: &[String], columns: usize) -> String {
+    let room = columns.saturating_sub(1);
+    let wording = wordings.iter().find(|wording| wording.len() <= room).or(wordings.last());
+    wording.map_or_else(String::new, |wording| wording.chars().take(room).collect())
+}
+
+/// Bytes, with two or three digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Amount(u64);
+
+impl Amount {
+    /// Whether there are any.
+    pub(crate) fn is_some(self) -> bool {
+        self.0 > 0
+    }
+}
+
+/// Bytes a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rate(Amount);
 
 impl Display for Rate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const UNITS: [&str; 5] = ["B/s", "kB/s", "MB/s", "GB/s", "TB/s"];
+        write!(f, "{}/s", self.0)
+    }
+}
+
+impl Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
         let mut tenths = u128::from(self.0) * 10;
         let mut unit = 0;
         while tenths >= 10_000 && unit + 1 < UNITS.len() {
@@ -138,13 +196,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_counts_connections_and_bytes() {
-        assert_eq!(status(0, 0, 0), "0 connections, 0 B/s down, 0 B/s up");
-        assert_eq!(status(1, 999, 1000), "1 connection, 999 B/s down, 1.0 kB/s up");
-        assert_eq!(
-            status(2, 47_800_000, 174_600_000),
-            "2 connections, 47.8 MB/s down, 174 MB/s up"
-        );
-        assert_eq!(Rate(u64::MAX).to_string(), "18446744 TB/s");
+    fn amounts_have_two_or_three_digits() {
+        let cases = [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (47_800_000, "47.8 MB"),
+            (174_600_000, "174 MB"),
+            (u64::MAX, "18446744 TB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(Amount(bytes).to_string(), text);
+            assert_eq!(Rate(Amount(bytes)).to_string(), format!("{text}/s"));
+        }
+    }
+
+    #[test]
+    fn a_status_never_fills_its_line() {
+        let wordings = ["three words long".to_owned(), "two words".to_owned()];
+        for (columns, expected) in [
+            (80, "three words long"),
+            (17, "three words long"),
+            (16, "two words"),
+            (10, "two words"),
+            (9, "two word"),
+            (1, ""),
+            (0, ""),
+        ] {
+            assert_eq!(fitting(&wordings, columns), expected, "{columns}");
+        }
     }
 }

@@ -25,7 +25,7 @@ use smol::{LocalExecutor, Timer};
 use usbmux_host::client::ClientError;
 
 use crate::args::{Forward, PortPair};
-use crate::console::Console;
+use crate::console::{Console, Now};
 use crate::failure::{Failure, broke_off};
 use crate::source::Source;
 use crate::{output, phones};
@@ -76,12 +76,20 @@ pub(crate) async fn run(source: Source, arguments: Forward) -> Result<(), Failur
     };
     let live = async {
         let following = forwarder.route.follow(&forwarder.console);
-        smol::future::zip(following, forwarder.console.show_status()).await;
+        smol::future::zip(following, forwarder.console.show_status(status)).await;
     };
     tasks.run(smol::future::or(stopped, live)).await;
     forwarder.console.clear_status();
     forwarder.route.close().await;
     Ok(())
+}
+
+/// What goes on, in more and in fewer words.
+fn status(now: &Now) -> [String; 2] {
+    let plural = if now.connections == 1 { "" } else { "s" };
+    let rates = format!("{} down, {} up", now.down_rate, now.up_rate);
+    let count = now.connections;
+    [format!("{count} connection{plural}, {rates}"), format!("{count} open, {rates}")]
 }
 
 async fn bind(source: &str, pair: PortPair) -> Result<(TcpListener, u16), Failure> {
