@@ -341,6 +341,25 @@ fn help_and_version_are_no_errors() {
         assert!(help.contains(&format!("  {command} ")), "{command}");
     }
     assert!(help.contains("5 no daemon"));
+    for command in [
+        "list",
+        "watch",
+        "info",
+        "buid",
+        "listeners",
+        "forward",
+        "connect",
+        "pair-record",
+        "pair-record list",
+        "pair-record read",
+        "pair-record save",
+        "pair-record delete",
+    ] {
+        let help = succeed(&fake, &format!("{command} --help"));
+        let example = format!("\n  umux {command}");
+        assert!(help.contains("Examples:") && help.contains(&example), "{help}");
+        assert!(help.contains("5 no daemon"), "{command}");
+    }
     assert_eq!(succeed(&fake, "--version"), concat!("umux ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 

@@ -22,9 +22,25 @@ use crate::address::Address;
 #[cfg(feature = "simulate")]
 pub const MAX_PHONES: u32 = 64;
 
+const AFTER_HELP: &str = "\
+With phones (as root; another daemon must be stopped: systemctl stop usbmuxd):
+  umuxd                                 at /var/run/usbmuxd, where programs look
+  umuxd -S 127.0.0.1:27015 -C DIR       elsewhere
+
+Without phones:
+  umuxd --simulate                      a virtual one; says what to try next
+  umuxd --simulate --phone-port 22=127.0.0.1:22
+                                        its port 22 is this machine's
+  umuxd --simulate=3 --phone-quirk 2:rst-text
+                                        three, the second of which misbehaves
+
+Programs find a daemon that is elsewhere by USBMUXD_SOCKET_ADDRESS, UNIX:/path
+or host:port. SIGINT and SIGTERM end it; what clients sent is handed over first.
+Exit status: 0 ended by a signal, 1 failed, 2 wrong usage";
+
 /// Serves iPhones to programs that look for usbmuxd; in the foreground, logging to stderr.
 #[derive(Clone, Debug, Parser, PartialEq)]
-#[command(name = "umuxd", version)]
+#[command(name = "umuxd", version, after_help = AFTER_HELP)]
 pub struct Options {
     /// Stay in the foreground (accepted; it always does)
     #[arg(short, long)]
@@ -42,7 +58,8 @@ pub struct Options {
     #[arg(short = 'n', long)]
     pub disable_hotplug: bool,
 
-    /// Listen here only: a path, UNIX:PATH or ADDRESS:PORT (port 0: a free one)
+    /// Listen here only: a path, UNIX:PATH or ADDRESS:PORT (port 0: a free one) [default:
+    /// /var/run/usbmuxd; with --simulate a path and a port of its own, which it prints]
     #[arg(short = 'S', long, value_name = "ADDR:PORT|PATH")]
     pub socket: Option<Address>,
 
@@ -50,7 +67,7 @@ pub struct Options {
     #[arg(long, value_name = "OCTAL", default_value_t = SocketMode(DEFAULT_SOCKET_MODE))]
     pub socket_mode: SocketMode,
 
-    /// Keep pair records in this folder
+    /// Keep pair records in this folder [default: /var/lib/lockdown; with --simulate beside the socket]
     #[arg(short = 'C', long, value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
 
@@ -75,6 +92,7 @@ pub struct Options {
 #[cfg(feature = "simulate")]
 /// Virtual phones as a command line asks for them.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
+#[command(next_help_heading = "Virtual phones")]
 pub struct VirtualPhones {
     /// Play this many virtual phones instead of serving USB [1 if no number is given]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true,

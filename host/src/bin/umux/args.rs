@@ -40,28 +40,84 @@ With a phone, and a usbmuxd or umuxd running:
   umux forward 2222:22                               its port 22 is 127.0.0.1:2222 here
   umux watch --json | jq .                           what is plugged in and out
 
-Each command has its own --help.
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, 4 refused, 5 no daemon";
+Each command has its own --help, with examples.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, 4 refused,
+5 no daemon";
 
-const CONNECT_HELP: &str = "\
-Examples:
-  umux connect 62078                 speak to lockdownd
-  umux connect 19 | head -c 80       a virtual phone's character generator
-  cat file | umux connect 9          give it a file to discard
+/// What stands below a command's options: examples, and the exit statuses.
+macro_rules! examples {
+    ($text:literal) => {
+        concat!(
+            "Examples:\n",
+            $text,
+            "\n\nExit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, 4 refused,\n5 no daemon"
+        )
+    };
+}
 
-At the end of standard input only the sending side is closed; what the phone still says arrives.";
+const LIST_HELP: &str = examples!(
+    "  umux list                              every phone that the daemon knows
+  umux list --json | jq -r '.[].UDID'    their UDIDs alone
+  umux list --direct                     the phones on USB, without a daemon"
+);
 
-const FORWARD_HELP: &str = "\
-Examples:
-  umux forward 2222:22               then: ssh -p 2222 localhost
+const WATCH_HELP: &str = examples!(
+    "  umux watch                       first who is there, then what happens
+  umux watch --json | jq .Event    what happens alone
+
+It ends with Ctrl-C."
+);
+
+const INFO_HELP: &str = examples!(
+    "  umux info                              all that an unpaired computer may know
+  umux info --json | jq -r .ProductVersion"
+);
+
+const BUID_HELP: &str = examples!("  umux buid");
+
+const LISTENERS_HELP: &str = examples!(
+    "  umux listeners                         each program's number, name and bundle
+  umux listeners --json | jq length      how many there are"
+);
+
+const PAIR_RECORD_HELP: &str = examples!(
+    "  umux pair-record list
+  umux pair-record read >phone.plist     of the only phone
+  umux pair-record read UDID | less
+  umux pair-record save UDID phone.plist
+  umux pair-record delete UDID
+
+A record holds private keys: who has it can do with the phone what this
+computer can."
+);
+
+#[cfg(feature = "simulate")]
+const DEMO_HELP: &str = examples!("  umux demo");
+
+const CONNECT_HELP: &str = examples!(
+    "  umux connect 62078                    speak to lockdownd
+  umux connect 19 | head -c 80          a virtual phone's character generator
+  cat file | umux connect 9             give it a file to discard
+  umux connect 7 --direct --simulate    its echo, without a daemon
+
+At the end of standard input only the sending side is closed; what the phone
+still says arrives. If the phone breaks the connection off, its reason is told.
+A long transfer shows on a terminal's standard error how far it is."
+);
+
+const FORWARD_HELP: &str = examples!(
+    "  umux forward 2222:22               then: ssh -p 2222 localhost
   umux forward 0:62078               any free port, which is printed
   umux forward 2222:22 8080:80       several at once
 
-It goes on when the phone is unplugged and comes back, and ends with Ctrl-C.";
+It goes on when the phone is unplugged and comes back, and ends with Ctrl-C.
+On a terminal's standard error it shows what is going on."
+);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists the phones: UDID, product, location and speed
+    #[command(after_help = LIST_HELP)]
     List {
         /// Print an array of objects
         #[arg(long)]
@@ -70,12 +126,14 @@ pub(crate) enum Command {
         direct: Direct,
     },
     /// Prints a line for each phone that is attached, detached or paired, until interrupted
+    #[command(after_help = WATCH_HELP)]
     Watch {
         /// Print one object a line
         #[arg(long)]
         json: bool,
     },
     /// Prints what the phone says about itself
+    #[command(after_help = INFO_HELP)]
     Info {
         /// The phone; may be left out if there is only one
         #[arg(short, long)]
@@ -85,8 +143,10 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Prints the identity under which this computer pairs with phones
+    #[command(after_help = BUID_HELP)]
     Buid,
     /// Lists the programs that watch for phones
+    #[command(after_help = LISTENERS_HELP)]
     Listeners {
         /// Print an array of objects
         #[arg(long)]
@@ -97,10 +157,11 @@ pub(crate) enum Command {
     /// Makes standard input and output a connection to a port of a phone
     Connect(Connect),
     /// Lists, reads, stores or removes the keys with which a phone trusts this computer
-    #[command(subcommand)]
+    #[command(subcommand, after_help = PAIR_RECORD_HELP)]
     PairRecord(PairRecord),
     /// Shows with a virtual phone how everything works together, in a few seconds
     #[cfg(feature = "simulate")]
+    #[command(after_help = DEMO_HELP)]
     Demo,
 }
 
@@ -169,15 +230,19 @@ impl Direct {
 pub(crate) enum PairRecord {
     /// Lists the UDIDs that the daemon has a record of: those of plugged-in phones, and what its
     /// folder on this computer names
+    #[command(after_help = PAIR_RECORD_HELP)]
     List,
     /// Writes a record to standard output
+    #[command(after_help = PAIR_RECORD_HELP)]
     Read {
         #[command(flatten)]
         name: RecordName,
     },
     /// Stores a record
+    #[command(after_help = PAIR_RECORD_HELP)]
     Save(SaveRecord),
     /// Removes a record: the phone will have to be paired again
+    #[command(after_help = PAIR_RECORD_HELP)]
     Delete {
         #[command(flatten)]
         name: RecordName,

@@ -4,7 +4,7 @@
 //! Leaves out: what that line says, which is its command's, and a terminal that is made narrower
 //! while the line stands there: what it wraps stays.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt::{Display, Write as _};
 use std::future;
 use std::io::{self, IsTerminal, Write};
@@ -44,8 +44,8 @@ pub(crate) struct Console {
     connections: Cell<usize>,
     /// Whether a status is shown.
     lively: Cell<bool>,
-    /// Whether the cursor stands behind a status that must be erased before anything else.
-    status_shown: Cell<bool>,
+    /// The status behind which the cursor stands; empty if there is none.
+    status: RefCell<String>,
 }
 
 impl Console {
@@ -54,14 +54,15 @@ impl Console {
             traffic: Traffic::default(),
             connections: Cell::new(0),
             lively: Cell::new(io::stderr().is_terminal()),
-            status_shown: Cell::new(false),
+            status: RefCell::default(),
         }
     }
 
     /// Says what happened.
     pub(crate) fn line(&self, line: &str) {
-        self.write(&format!("umux: {line}\n"));
-        self.status_shown.set(false);
+        let status = self.status.take();
+        self.write(&status, &format!("umux: {line}\n{status}"));
+        self.status.replace(status);
     }
 
     /// Counts a connection as open until the guard is dropped.
@@ -84,8 +85,7 @@ impl Console {
                 down_rate: Rate(Amount(down - down_before)),
                 up_rate: Rate(Amount(up - up_before)),
             };
-            self.write(&fitting(&wordings(&now), columns()));
-            self.status_shown.set(true);
+            self.replace_status(fitting(&wordings(&now), columns()));
             Timer::after(PERIOD).await;
         }
         future::pending().await
@@ -93,8 +93,7 @@ impl Console {
 
     /// Leaves the terminal as a shell expects it.
     pub(crate) fn clear_status(&self) {
-        self.write("");
-        self.status_shown.set(false);
+        self.replace_status(String::new());
     }
 
     /// Shows no status any more: the terminal is needed for something else.
@@ -104,14 +103,15 @@ impl Console {
         }
     }
 
-    /// Writes in place of the status. Standard error may be closed: there is nobody to tell.
-    fn write(&self, text: &str) {
-        let mut all = String::new();
-        if self.status_shown.get() {
-            all.push_str(ERASE);
-        }
-        all.push_str(text);
-        _ = io::stderr().write_all(all.as_bytes());
+    fn replace_status(&self, status: String) {
+        self.write(&self.status.borrow(), &status);
+        self.status.replace(status);
+    }
+
+    /// Writes in place of a status, at once. Standard error may be closed: there is nobody to tell.
+    fn write(&self, status: &str, text: &str) {
+        let erase = if status.is_empty() { "" } else { ERASE };
+        _ = io::stderr().write_all(format!("{erase}{text}").as_bytes());
     }
 }
 
