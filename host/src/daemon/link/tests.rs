@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use futures_lite::future::poll_once;
 use smol::Async;
 
-use usbmux_core::{CONTROL_FRAME, Event, Received, Transfer};
+use usbmux_core::{CONTROL_FRAME, Event, Received, Transfer, Zlp};
 
 use super::task::DATA_IN_FLIGHT;
 use super::*;
@@ -674,4 +674,28 @@ fn data_in_flight_is_bounded() {
         bench.link_turn();
     }
     assert_eq!(bench.bus.borrow().out.len(), DATA_IN_FLIGHT);
+}
+
+#[test]
+fn full_packets_are_followed_by_an_empty_transfer_when_trimming_is_off() {
+    let mut bench = Bench::new();
+    let config = Config { zlp: Zlp::Explicit, ..Config::HOST };
+    let slots = vec![Slot::EMPTY; LEAST_SLOTS];
+    bench.link.shared.borrow_mut().engine = Mux::new(Role::Host, config, slots.into());
+    bench.task.attach();
+    bench.run();
+    let (relay, mut client) = bench.open(7);
+    client.write_all(&[5; 476]).unwrap();
+    assert!(poll(&relay).is_pending());
+    relay.pretend_readable();
+    bench.link_turn();
+    let lengths: Vec<_> = bench.bus.borrow().out.iter().map(Vec::len).collect();
+    assert_eq!(lengths, [512, 0]);
+    bench.run();
+    assert_eq!(bench.arrived[&7].1, [5; 476]);
+    // Both transfers came back: the next frame goes as the first did.
+    client.write_all(&[6; 10]).unwrap();
+    relay.pretend_readable();
+    bench.run();
+    assert_eq!(bench.arrived[&7].1.len(), 486);
 }
