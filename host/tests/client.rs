@@ -360,3 +360,16 @@ fn a_lockdownd_that_answers_wrong_is_understood() {
         assert!(matches!(values(&fake), Err(ClientError::HungUp)), "{start:?}");
     }
 }
+
+#[test]
+fn any_executor_will_do() {
+    let fake = Fake::one_phone();
+    // This one knows nothing of sockets and timers; smol's types bring what they need.
+    futures_lite::future::block_on(async {
+        let mut stream = daemon(&fake).connect(1, client_fake::ECHO).await.unwrap();
+        stream.write_all(b"once").await.unwrap();
+        let mut back = [0; 4];
+        stream.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"once");
+    });
+}
