@@ -1,7 +1,7 @@
 //! What the sockets' rings cost: bytes through engine and rings against two copies of the same bytes.
 //!
 //! ```text
-//! cargo bench -p usbmux-tests --bench sockets     two lines; a ratio below the bound says so
+//! cargo bench -p usbmux-tests --bench sockets     the rows of the table
 //! ```
 //!
 //! A byte is copied twice each way (transfer and ring, ring and application), so two copies through a
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant as Clock};
 
 use usbmux_core::sockets::{Event, SocketId, Sockets};
 use usbmux_core::{CONTROL_FRAME, Config, Instant, Role, Transfer};
+use usbmux_tests::figures::Row;
 
 /// Bytes of a frame, headers included: a phone's largest, a multiple of no packet size.
 const FRAME: usize = 32764;
@@ -159,11 +160,9 @@ fn main() {
     let gigabytes = |time: Duration| (FRAMES * PAYLOAD) as f64 / time.as_nanos() as f64;
     for (name, time) in [("in", inward), ("out", outward)] {
         let ratio = gigabytes(time) / gigabytes(twice);
-        let verdict = if ratio >= BOUND { "kept" } else { "MISSED" };
-        println!(
-            "sockets: {name:<3} {:>6.2} GB/s, two copies {:>6.2} GB/s, ratio {ratio:.2}, bound {BOUND}: {verdict}",
-            gigabytes(time),
-            gigabytes(twice)
-        );
+        let figure =
+            format!("{:.1} GB/s, two copies {:.1}: {ratio:.2}", gigabytes(time), gigabytes(twice));
+        let row = Row::new(format!("sockets: 32 KiB frames {name}"), figure);
+        println!("{}", row.bound(format!("≥ {BOUND}"), ratio >= BOUND));
     }
 }

@@ -3,6 +3,7 @@
 pub mod crowd;
 pub mod daemon_process;
 pub mod engine;
+pub mod figures;
 pub mod naive;
 pub mod random;
 pub mod rows;
