@@ -19,25 +19,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use usbmux_tests::floor::{
+    HEADER, Numbers, PAYLOAD, READ, READS, SETUP, VERSION, WRITES, is_version,
+};
 
-/// Header of a frame: mux and TCP.
-const HEADER: usize = 36;
-/// Payload of a full frame up: 49152 bytes and one less, so that no ZLP is needed.
-const PAYLOAD: usize = 49_115;
-/// Length of a read, and how many are in flight.
-const READ: usize = 65_536;
-const READS: usize = 3;
-/// OUT transfers in flight.
-const WRITES: usize = 4;
-/// The window of both sides, in bytes, and in the units of the header.
-const WINDOW: u32 = 131_072;
-const WINDOW_UNITS: u16 = 512;
-/// The only connection's source port.
-const SOURCE: u16 = 1;
 /// Longest wait for the phone.
 const PATIENCE: Duration = Duration::from_secs(20);
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
 
 #[derive(Parser, Debug)]
 #[command(
@@ -82,13 +69,7 @@ struct Phone {
     input: Endpoint<Bulk, In>,
     /// Buffers for OUT transfers that are not in flight.
     spare: Vec<Buffer>,
-    port: u16,
-    tx_seq: u16,
-    rx_seq: u16,
-    seq: u32,
-    ack: u32,
-    /// What the phone has acknowledged.
-    acknowledged: u32,
+    numbers: Numbers,
 }
 
 impl Phone {
@@ -104,12 +85,7 @@ impl Phone {
             out: interface.endpoint(0x04)?,
             input: interface.endpoint(0x85)?,
             spare: Vec::new(),
-            port,
-            tx_seq: 0,
-            rx_seq: 0xffff,
-            seq: 0,
-            ack: 0,
-            acknowledged: 0,
+            numbers: Numbers::new(port),
         };
         for _ in 0..READS {
             let buffer = phone.input.allocate(READ);
@@ -121,42 +97,27 @@ impl Phone {
 
     /// VERSION, SETUP, SYN and its answer.
     fn greet(&mut self) -> Done {
-        let version = [0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
-        self.submit(&version)?;
+        self.submit(&VERSION)?;
         // Frames of an older session may come first.
-        while !self.frame(|_, bytes| Ok(bytes[..4] == [0; 4]))? {}
-        self.submit(&[0, 0, 0, 2, 0, 0, 0, 17, 0xfe, 0xed, 0xfa, 0xce, 0, 0, 0xff, 0xff, 7])?;
-        (self.tx_seq, self.rx_seq) = (1, 0xffff);
-        let syn = self.header(SYN, 0);
+        while !self.frame(|_, bytes| Ok(is_version(bytes)))? {}
+        self.submit(&SETUP)?;
+        let syn = self.numbers.syn();
         self.submit(&syn)?;
-        self.seq = 1;
-        self.frame(|phone, bytes| match bytes.get(29) {
-            Some(0x12) => {
-                phone.acknowledged = 1;
-                Ok(())
-            }
-            _ => Err("the phone refused the port".into()),
+        let ack = self.frame(|numbers, bytes| {
+            numbers.opened(bytes).ok_or_else(|| "the phone refused the port".into())
         })?;
-        self.ack = 1;
-        let ack = self.header(ACK, 0);
         self.submit(&ack)
     }
 
     /// From the phone to the client, until the client goes.
     fn down(&mut self, mut client: UnixStream) -> Done {
-        let (mut frames, mut unacknowledged) = (0, 0);
         loop {
-            let written = self.frame(|phone, bytes| {
-                let Some(payload) = bytes.get(HEADER..) else { return Ok(Some(0)) };
-                phone.ack = phone.ack.wrapping_add(payload.len() as u32);
-                Ok(client.write_all(payload).ok().map(|()| payload.len()))
-            })?;
-            let Some(length) = written else { return Ok(()) };
-            unacknowledged += length as u32;
-            frames += 1;
-            if frames == 2 || unacknowledged >= WINDOW / 2 {
-                (frames, unacknowledged) = (0, 0);
-                let ack = self.header(ACK, 0);
+            let written =
+                self.frame(|numbers, bytes| Ok(client.write_all(numbers.hear(bytes)).is_ok()))?;
+            if !written {
+                return Ok(());
+            }
+            if let Some(ack) = self.numbers.acknowledgement() {
                 self.submit(&ack)?;
             }
         }
@@ -170,7 +131,7 @@ impl Phone {
         let mut length = None;
         let mut sent = 0;
         while length.is_none_or(|length| sent < length) {
-            while WINDOW - self.seq.wrapping_sub(self.acknowledged) < PAYLOAD as u32 {
+            while !self.numbers.has_room() {
                 if self.hear(&mut client)? {
                     return Ok(());
                 }
@@ -188,8 +149,7 @@ impl Phone {
                 length = Some(8 + u64::from_le_bytes(*first));
             }
             sent += count as u64;
-            frame[..HEADER].copy_from_slice(&self.header(ACK, count));
-            self.seq = self.seq.wrapping_add(count as u32);
+            frame[..HEADER].copy_from_slice(&self.numbers.data(count));
             let length = HEADER + count;
             let buffer = match count {
                 PAYLOAD => buffer,
@@ -211,10 +171,8 @@ impl Phone {
 
     /// One frame of the phone's while bytes flow up; says whether it was the phone's last word.
     fn hear(&mut self, client: &mut UnixStream) -> Done<bool> {
-        self.frame(|phone, bytes| {
-            let ack = bytes.get(24..28).and_then(|ack| ack.first_chunk());
-            phone.acknowledged = u32::from_be_bytes(*ack.ok_or("a frame without TCP")?);
-            Ok(match &bytes[HEADER..] {
+        self.frame(|numbers, bytes| {
+            Ok(match numbers.hear(bytes) {
                 [] => false,
                 word => client.write_all(word).map(|()| true)?,
             })
@@ -222,48 +180,20 @@ impl Phone {
     }
 
     /// Waits for a frame, shows it, and puts its buffer back into flight.
-    fn frame<T>(&mut self, mut show: impl FnMut(&mut Self, &[u8]) -> Done<T>) -> Done<T> {
+    fn frame<T>(&mut self, mut show: impl FnMut(&mut Numbers, &[u8]) -> Done<T>) -> Done<T> {
         loop {
             let done = self.input.wait_next_complete(PATIENCE).ok_or("the phone is silent")?;
             done.status?;
             let buffer = done.buffer;
             let shown = match buffer.len() {
                 0 => None,
-                _ => {
-                    if let Some(&[high, low]) = buffer.get(12..14).and_then(|tx| tx.first_chunk()) {
-                        self.rx_seq = u16::from_be_bytes([high, low]);
-                    }
-                    Some(show(self, &buffer))
-                }
+                _ => Some(show(&mut self.numbers, &buffer)),
             };
             self.input.submit(buffer);
             if let Some(shown) = shown {
                 return shown;
             }
         }
-    }
-
-    /// The header of the next frame.
-    fn header(&mut self, flags: u8, payload: usize) -> [u8; HEADER] {
-        let mut bytes = [0; HEADER];
-        let mut at = 0;
-        let mut put = |field: &[u8]| {
-            bytes[at..at + field.len()].copy_from_slice(field);
-            at += field.len();
-        };
-        put(&6_u32.to_be_bytes());
-        put(&((HEADER + payload) as u32).to_be_bytes());
-        put(&0xfeed_face_u32.to_be_bytes());
-        put(&self.tx_seq.to_be_bytes());
-        put(&self.rx_seq.to_be_bytes());
-        put(&SOURCE.to_be_bytes());
-        put(&self.port.to_be_bytes());
-        put(&self.seq.to_be_bytes());
-        put(&self.ack.to_be_bytes());
-        put(&[0x50, flags]);
-        put(&WINDOW_UNITS.to_be_bytes());
-        self.tx_seq = self.tx_seq.wrapping_add(1);
-        bytes
     }
 
     fn submit(&mut self, frame: &[u8]) -> Done {

@@ -16,8 +16,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
-use std::{fs, thread};
+use std::thread;
+use std::time::{Duration, Instant};
+use usbmux_tests::cpu::cpu_time;
 use usbmux_tests::random::pattern;
 use usbmux_tests::socket::Client;
 
@@ -93,18 +94,23 @@ impl Way {
     fn measure(&self, name: &str, port: u16, work: fn(UnixStream, usize) -> Moved) -> Moved {
         let stream = self.connect(port)?;
         let length = self.megabytes * MEGABYTE;
-        let cpu = self.cpu_nanoseconds()?;
+        let cpu = self.cpu()?;
         let begun = Instant::now();
         work(stream, length)?;
         let seconds = begun.elapsed().as_secs_f64();
-        let cpu = self.cpu_nanoseconds()? - cpu;
+        let cpu = self.cpu()?.saturating_sub(cpu);
         let megabytes = self.megabytes as f64;
         print!("{name} {length} bytes in {seconds:.3} s, {:.1} MB/s", megabytes / seconds);
         match self.daemon {
-            Some(_) => println!(", CPU {:.3} ms/MB", cpu as f64 / 1e6 / megabytes),
+            Some(_) => println!(", CPU {:.3} ms/MB", 1000.0 * cpu.as_secs_f64() / megabytes),
             None => println!(),
         }
         Ok(())
+    }
+
+    /// What the daemon has spent so far.
+    fn cpu(&self) -> std::io::Result<Duration> {
+        self.daemon.map_or(Ok(Duration::ZERO), cpu_time)
     }
 
     /// The connection to a port of the only phone, or whatever stands behind the socket.
@@ -124,17 +130,6 @@ impl Way {
             }
         }
         Ok(client.stream)
-    }
-
-    /// What the daemon's threads have spent so far.
-    fn cpu_nanoseconds(&self) -> Result<u64, Box<dyn Error>> {
-        let Some(pid) = self.daemon else { return Ok(0) };
-        let mut sum = 0;
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let times = fs::read_to_string(thread?.path().join("schedstat"))?;
-            sum += times.split(' ').next().ok_or("an empty schedstat")?.parse::<u64>()?;
-        }
-        Ok(sum)
     }
 }
 
