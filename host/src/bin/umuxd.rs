@@ -102,13 +102,13 @@ async fn run(options: &Options) -> Result<(), Box<dyn Error>> {
         say(format_args!("listening on {address}"));
     }
     plug_in(&daemon, options)?;
-    daemon
-        .run(async {
-            if let Some(Ok(signal)) = signals.next().await {
-                log::info!("ending on signal {signal:?}");
-            }
-        })
-        .await;
+    // A task of its own is polled when a signal has come, and not each time when anything has happened.
+    let signal = daemon.executor().spawn(async move {
+        if let Some(Ok(signal)) = signals.next().await {
+            log::info!("ending on signal {signal:?}");
+        }
+    });
+    daemon.run(signal).await;
     Ok(())
 }
 
