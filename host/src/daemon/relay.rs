@@ -28,7 +28,7 @@ use std::time::Duration;
 use usbmux_core::{CloseReason, Config, ConnId, Instant};
 
 use self::state::{Down, End, State, Up, discard};
-pub(crate) use self::state::{Filled, Opening};
+pub(crate) use self::state::{Filled, Next, Opening};
 use super::ends::{self, Hearer};
 use super::limits::MAX_RESET_TEXT;
 use super::link::{Engine, Link};
@@ -39,6 +39,12 @@ use crate::stream::ClientStream;
 /// How long a phone may take nothing of what a client that is gone left behind: the engine's time for
 /// what is already on its way.
 pub(crate) const DRAIN: Duration = Duration::from_millis(Config::HOST.drain_timeout_ms as u64);
+
+/// After a frame with so many bytes, but not as many as it might have, the connection looks at its
+/// client's socket again when that frame has left, and not before: a client that sends a lot has then
+/// filled the next one, which could not have left sooner. It saves waiting for the socket too. Shorter
+/// frames are messages, after which the client waits for an answer rather than we for it.
+const RESTS_FROM: usize = 4096;
 
 /// One connection of a link, shared by the link's task, its own, and whoever opens it.
 pub(crate) struct Relay {
@@ -152,7 +158,7 @@ impl Relay {
             return self.abandon();
         }
         match state.up {
-            Up::Waiting => state.stand_in_line(self),
+            Up::Waiting | Up::Resting => state.stand_in_line(self),
             Up::Ended => self.close(&mut state),
             // The turn, when it comes, sees that the daemon is stopping.
             Up::InLine | Up::Blocked => {}
@@ -167,6 +173,16 @@ impl Relay {
             state.up = Up::InLine;
         }
         blocked
+    }
+
+    /// The frame after which the connection rests has left; says whether it is to stand in line.
+    pub(crate) fn frame_is_out(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        let resting = state.up == Up::Resting;
+        if resting {
+            state.up = Up::InLine;
+        }
+        resting
     }
 
     /// Delivers bytes of the phone to the client.
@@ -225,7 +241,11 @@ impl Relay {
             payload => state.send(engine, now, conn, frame, payload),
         };
         if more || !state.front.is_empty() {
-            return filled.with_more();
+            return filled.then(Next::Turn);
+        }
+        if !state.eof && frame.len() - headroom >= RESTS_FROM {
+            state.up = Up::Resting;
+            return filled.then(Next::WhenOut);
         }
         state.up = Up::Waiting;
         if state.eof {

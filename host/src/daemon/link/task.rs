@@ -19,7 +19,7 @@ use smol::Timer;
 use usbmux_core::{CONTROL_FRAME, Config, Event, Instant, Received, Transfer};
 
 use super::{Link, Shared};
-use crate::daemon::relay::Filled;
+use crate::daemon::relay::{Filled, Next, Relay};
 use crate::pipe::{InTransfer, Pipe, PipeError, READS_IN_FLIGHT};
 
 /// How many data transfers are submitted at once: enough to keep the bus busy while we fill the
@@ -51,10 +51,9 @@ impl fmt::Display for LinkEnd {
 }
 
 /// What an OUT transfer is; completions come in the order of submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// A data frame of a connection.
-    Data,
+    /// A data frame of a connection, and the connection if it waits for the completion.
+    Data(Option<Rc<Relay>>),
     /// A frame of the engine's own.
     Own,
     /// A zero-length packet.
@@ -167,20 +166,23 @@ impl LinkTask {
 
     /// Takes back the buffers of OUT transfers that are done.
     fn take_back(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
-        while !self.resetting
-            && let Some(kind) = self.in_flight.front().copied()
-        {
+        while !self.resetting && !self.in_flight.is_empty() {
             let Poll::Ready(done) = self.pipe.poll_out(cx) else {
                 break;
             };
-            self.in_flight.pop_front();
-            if kind == Kind::Data {
+            let kind = self.in_flight.pop_front();
+            if let Some(Kind::Data(_)) = kind {
                 self.data_in_flight -= 1;
             }
             match (done, kind) {
-                (Ok(buffer), Kind::Data) => self.data_buffers.push(buffer),
-                (Ok(buffer), Kind::Own) => self.own_buffers.push(buffer),
-                (Ok(_), Kind::Zlp) => {}
+                (Ok(buffer), Some(Kind::Data(waiting))) => {
+                    self.data_buffers.push(buffer);
+                    if let Some(relay) = waiting.filter(|relay| relay.frame_is_out()) {
+                        self.link.shared.borrow_mut().ready.push_back(relay);
+                    }
+                }
+                (Ok(buffer), Some(Kind::Own)) => self.own_buffers.push(buffer),
+                (Ok(_), _) => {}
                 (Err(error), _) => self.fault(self.link.now(), error)?,
             }
         }
@@ -213,11 +215,12 @@ impl LinkTask {
                 .unwrap_or_else(|| Vec::with_capacity(Config::HOST.max_frame.into()));
             match relay.fill(&mut shared.engine, now, &mut frame) {
                 Filled::Nothing => self.data_buffers.push(frame),
-                Filled::Frame { needs_zlp, more } => {
+                Filled::Frame { needs_zlp, next } => {
                     log::trace!("phone {}: {} bytes of data out", self.link.device_id, frame.len());
                     self.data_in_flight += 1;
-                    self.submit(Kind::Data, frame, needs_zlp);
-                    if more {
+                    let waiting = (next == Next::WhenOut).then(|| Rc::clone(&relay));
+                    self.submit(Kind::Data(waiting), frame, needs_zlp);
+                    if next == Next::Turn {
                         shared.ready.push_back(relay);
                     }
                     return true;

@@ -128,8 +128,9 @@ impl Bench {
     fn take_out(&mut self) -> Option<Vec<u8>> {
         let mut bus = self.bus.borrow_mut();
         let transfer = bus.out.pop_front()?;
-        bus.out_done.push_back(Ok(transfer.clone()));
-        Some(transfer)
+        let carried = transfer.clone();
+        bus.out_done.push_back(Ok(transfer));
+        Some(carried)
     }
 
     /// Lets the phone take what was submitted and answer.
@@ -698,4 +699,52 @@ fn full_packets_are_followed_by_an_empty_transfer_when_trimming_is_off() {
     relay.pretend_readable();
     bench.run();
     assert_eq!(bench.arrived[&7].1.len(), 486);
+}
+
+#[test]
+fn client_that_sends_a_lot_fills_the_next_frame_while_one_leaves() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(9);
+    let lengths = |bench: &Bench| bench.bus.borrow().out.iter().map(Vec::len).collect::<Vec<_>>();
+    client.write_all(&[1; 10_000]).unwrap();
+    relay.pretend_readable();
+    bench.link_turn();
+    // More comes while the first frame is on its way: it is not looked for.
+    for _ in 0..2 {
+        client.write_all(&[2; 10_000]).unwrap();
+        assert!(poll(&relay).is_pending());
+        bench.link_turn();
+    }
+    assert_eq!(lengths(&bench), [36 + 10_000]);
+    bench.take_out().unwrap();
+    bench.link_turn();
+    assert_eq!(lengths(&bench), [36 + 20_000]);
+}
+
+#[test]
+fn message_does_not_wait_for_the_one_before_to_leave() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(7);
+    for sent in 1..=2 {
+        client.write_all(&[1; 100]).unwrap();
+        relay.pretend_readable();
+        bench.link_turn();
+        assert_eq!(bench.bus.borrow().out.len(), sent);
+    }
+}
+
+#[test]
+fn client_that_ends_while_its_last_frame_leaves_is_over() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(9);
+    client.write_all(&[1; 10_000]).unwrap();
+    relay.pretend_readable();
+    bench.link_turn();
+    drop(client);
+    bench.run();
+    // The phone acknowledges what it has not got more of after a moment.
+    bench.pass(Duration::from_millis(100));
+    bench.run();
+    assert!(poll(&relay).is_ready());
+    assert_eq!(bench.arrived[&9].1.len(), 10_000);
 }

@@ -96,6 +96,8 @@ pub(super) enum Up {
     Waiting,
     /// Stands in the link's line.
     InLine,
+    /// The client's socket was emptied a moment ago; it is looked at again when the frame is out.
+    Resting,
     /// The phone's window is full; the engine says when it opens.
     Blocked,
     /// Everything the client sent is numbered.
@@ -121,8 +123,19 @@ pub(crate) enum Filled {
     /// It had nothing, or may not send; it is out of the line.
     Nothing,
     /// The buffer holds a numbered frame that must go to USB now, perhaps with a zero-length
-    /// packet behind it; with `more` the connection stays in line.
-    Frame { needs_zlp: bool, more: bool },
+    /// packet behind it.
+    Frame { needs_zlp: bool, next: Next },
+}
+
+/// When a connection that had its turn is to have another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When it stands in line again by itself.
+    Later,
+    /// When its frame has left.
+    WhenOut,
+    /// It stays in line.
+    Turn,
 }
 
 impl State {
@@ -153,9 +166,9 @@ impl State {
 }
 
 impl Filled {
-    pub(super) fn with_more(self) -> Self {
+    pub(super) fn then(self, next: Next) -> Self {
         match self {
-            Self::Frame { needs_zlp, .. } => Self::Frame { needs_zlp, more: true },
+            Self::Frame { needs_zlp, .. } => Self::Frame { needs_zlp, next },
             Self::Nothing => Self::Nothing,
         }
     }
@@ -388,7 +401,7 @@ impl State {
         {
             self.put_back(odd);
         }
-        Filled::Frame { needs_zlp: sent.needs_zlp, more: false }
+        Filled::Frame { needs_zlp: sent.needs_zlp, next: Next::Later }
     }
 
     /// Keeps the byte that a frame was shortened by for the front of the next.
