@@ -1,10 +1,9 @@
 //! The USB-pipe seam: one phone's two bulk endpoints, as a link needs them.
 //!
 //! A pipe moves *transfers*; it knows nothing of frames. It is shaped after the raw endpoints of
-//! nusb (`submit`, `poll_next_complete`, completions in order): an OUT transfer is a vector whose
-//! length is what is sent (an empty one is a zero-length packet) and which comes back for reuse; a
-//! completed IN transfer is looked at where it lies, whatever memory that is, and its buffer goes
-//! back to the bus by itself. Here is the implementation for a virtual phone in this process; the
+//! nusb (`submit`, `poll_next_complete`, completions in order), except that all memory is the pipe's
+//! own, since the best kind depends on the bus: an OUT transfer is written where it will leave from, and a
+//! completed IN transfer is looked at where it lies. Here is the implementation for a virtual phone in this process; the
 //! one for real phones is `usb::NusbPipe`.
 //! Leaves out: finding, opening and choosing USB devices.
 
@@ -27,13 +26,18 @@ pub trait Pipe {
     /// Returns wMaxPacketSize of the OUT endpoint's descriptor, in bytes.
     fn max_packet_size(&self) -> u16;
 
-    /// Submits one OUT transfer behind those already submitted; an empty one is a zero-length
-    /// packet. Nothing is appended implicitly. Any failure shows in [`poll_out`](Self::poll_out).
-    fn submit_out(&mut self, transfer: Vec<u8>);
+    /// Submits one OUT transfer behind those already submitted. `fill` gets `most` bytes of memory,
+    /// whatever stands in it, and returns how many of them, from the first, are the transfer; with 0
+    /// nothing is submitted. No zero-length packet is appended. Returns what `fill` did; any failure
+    /// shows in [`poll_out`](Self::poll_out).
+    fn submit_out(&mut self, most: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize;
 
-    /// Returns the oldest OUT transfer when it is done, with its buffer for reuse. Only asked while
-    /// one is submitted and has not come back, as nusb demands.
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>>;
+    /// Submits a zero-length packet as an OUT transfer of its own.
+    fn submit_zlp(&mut self);
+
+    /// Tells when the oldest OUT transfer is done. Only asked while one is submitted of which it has
+    /// not told, as nusb demands.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>>;
 
     /// Returns the next IN transfer in order; the buffer of the one before is submitted again
     /// by this call.
@@ -95,6 +99,10 @@ mod simulated {
     /// The pipe to a virtual phone in this process.
     pub struct SimulatedPipe {
         plug: Plug,
+        /// Memory for the next OUT transfer, as long as the longest so far.
+        staged: Vec<u8>,
+        /// Memory that came back from earlier ones.
+        spare: Vec<Vec<u8>>,
         /// The IN buffer handed out last; it goes back with the next `poll_in`.
         looked_at: Option<Vec<u8>>,
     }
@@ -105,7 +113,7 @@ mod simulated {
             for _ in 0..READS_IN_FLIGHT {
                 plug.submit_in(Vec::with_capacity(READ_LENGTH), READ_LENGTH);
             }
-            Self { plug, looked_at: None }
+            Self { plug, staged: Vec::new(), spare: Vec::new(), looked_at: None }
         }
     }
 
@@ -120,12 +128,35 @@ mod simulated {
             self.plug.max_packet()
         }
 
-        fn submit_out(&mut self, transfer: Vec<u8>) {
+        fn submit_out(&mut self, most: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+            if self.staged.len() < most {
+                self.staged.resize(most, 0);
+            }
+            let filled = fill(self.staged.get_mut(..most).unwrap_or_default());
+            if filled == 0 {
+                return 0;
+            }
+            let mut transfer = self.spare.pop().unwrap_or_default();
+            if filled == self.staged.len() {
+                // A full one leaves as it is; it would be lengthened again for the next.
+                transfer.resize(filled, 0);
+                std::mem::swap(&mut transfer, &mut self.staged);
+            } else {
+                transfer.clear();
+                transfer.extend_from_slice(self.staged.get(..filled).unwrap_or_default());
+            }
             self.plug.submit_out(transfer);
+            filled
         }
 
-        fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>> {
-            self.plug.poll_out(cx).map_err(PipeError::from)
+        fn submit_zlp(&mut self) {
+            self.plug.submit_out(Vec::new());
+        }
+
+        fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
+            let buffer = ready!(self.plug.poll_out(cx))?;
+            self.spare.push(buffer);
+            Poll::Ready(Ok(()))
         }
 
         fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {

@@ -14,7 +14,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
 use smol::Async;
@@ -86,31 +85,6 @@ impl ClientStream {
             Self::Unix(stream) => stream.get_ref().read(into),
             Self::Tcp(stream) => stream.get_ref().read(into),
         })
-    }
-
-    /// Reads at most `limit` bytes behind the first `kept` of `into`, without waiting and without
-    /// growing it; what stood behind them is lost.
-    ///
-    /// When `limit` is all there is room for, the bytes go straight into spare capacity. Otherwise
-    /// they go over what the vector holds, and only what it lacks is zeroed first: a vector cannot
-    /// be lengthened over unwritten memory in safe code.
-    ///
-    /// # Errors
-    /// As [`try_read`](Self::try_read); the kept bytes are then all there is.
-    pub fn try_read_behind(
-        &self,
-        into: &mut Vec<u8>,
-        kept: usize,
-        limit: usize,
-    ) -> io::Result<usize> {
-        if into.capacity() - kept <= limit {
-            into.truncate(kept);
-            return retry(|| Ok(rustix::io::read(self, spare_capacity(into))?));
-        }
-        into.resize(kept + limit, 0);
-        let read = self.try_read(into.get_mut(kept..).unwrap_or_default());
-        into.truncate(kept + read.as_ref().copied().unwrap_or(0));
-        read
     }
 
     /// Writes as much as the socket takes now, without waiting.
@@ -231,36 +205,6 @@ mod tests {
     fn pair() -> (ClientStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (Async::new(ours).unwrap().into(), theirs)
-    }
-
-    #[test]
-    fn read_stays_within_its_limit_and_never_grows_the_vector() {
-        let cases = [(60, 60), (61, 60), (59, 59), (1, 1)];
-        for ((limit, expect), length) in
-            cases.into_iter().flat_map(|case| [4, 30, 64].map(|length| (case, length)))
-        {
-            let (ours, mut theirs) = pair();
-            theirs.write_all(&[7; 100]).unwrap();
-            let mut into = Vec::with_capacity(64);
-            into.resize(length, 1);
-            assert_eq!(ours.try_read_behind(&mut into, 4, limit).unwrap(), expect);
-            assert_eq!(into.len(), 4 + expect);
-            assert_eq!(into.capacity(), 64);
-            assert_eq!(into[..4], [1; 4]);
-            assert!(into[4..].iter().all(|byte| *byte == 7));
-        }
-    }
-
-    #[test]
-    fn read_that_would_block_leaves_what_was_kept() {
-        let (ours, _theirs) = pair();
-        for limit in [4, 60] {
-            let mut into = Vec::with_capacity(64);
-            into.resize(30, 1);
-            let error = ours.try_read_behind(&mut into, 4, limit).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
-            assert_eq!(into, [1; 4]);
-        }
     }
 
     #[test]

@@ -213,37 +213,48 @@ impl Relay {
         state.wake();
     }
 
-    /// Takes one turn: fills `frame` with the client's next bytes behind the headroom and has the
-    /// engine number it. The buffer's content is not looked at, its capacity is what it may hold.
+    /// How long the frame of its turn may be, headers included; 0 if it may not send, or has ended.
+    pub(crate) fn room(&self, engine: &mut Engine) -> usize {
+        let mut state = self.state.borrow_mut();
+        let Some(conn) = state.conn.filter(|_| state.up == Up::InLine) else {
+            return 0;
+        };
+        match engine.sendable(conn) {
+            0 => {
+                state.up = Up::Blocked;
+                if state.hang_up.is_none() {
+                    // While nobody reads the client, its task looks whether it is still there.
+                    state.wake();
+                }
+                0
+            }
+            room => engine.headroom() + room,
+        }
+    }
+
+    /// Takes one turn: fills `frame`, which is as long as [`room`](Self::room) has said, with the
+    /// client's next bytes behind the headroom and has the engine number it.
     pub(crate) fn fill(
         self: &Rc<Self>,
         engine: &mut Engine,
         now: Instant,
-        frame: &mut Vec<u8>,
+        frame: &mut [u8],
     ) -> Filled {
         let mut state = self.state.borrow_mut();
-        let Some(conn) = state.conn.filter(|_| state.up == Up::InLine) else {
+        let Some(conn) = state.conn else {
             return Filled::Nothing;
         };
-        let room = engine.sendable(conn);
-        if room == 0 {
-            state.up = Up::Blocked;
-            if state.hang_up.is_none() {
-                // While nobody reads the client, its task looks whether it is still there.
-                state.wake();
-            }
-            return Filled::Nothing;
-        }
         let headroom = engine.headroom();
-        let more = state.read_client(frame, headroom, room, self.link.stopping());
-        let filled = match frame.len() - headroom {
+        let payload = frame.get_mut(headroom..).unwrap_or_default();
+        let (read, more) = state.read_client(payload, self.link.stopping());
+        let filled = match read {
             0 => Filled::Nothing,
-            payload => state.send(engine, now, conn, frame, payload),
+            read => state.send(engine, now, conn, frame, read),
         };
         if more || !state.front.is_empty() {
             return filled.then(Next::Turn);
         }
-        if !state.eof && frame.len() - headroom >= RESTS_FROM {
+        if !state.eof && read >= RESTS_FROM {
             state.up = Up::Resting;
             return filled.then(Next::WhenOut);
         }

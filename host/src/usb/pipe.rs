@@ -3,7 +3,6 @@
 //! One IN transfer asks for more than the largest frame, so that it ends where the phone's transfer
 //! ends. A zero-length packet is an empty OUT transfer. Leaves out: finding and opening devices.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,9 +13,9 @@ use nusb::{Device, Endpoint, ErrorKind, MaybeFuture};
 use super::choose::MuxInterface;
 use crate::pipe::{InTransfer, Pipe, PipeError, READ_LENGTH, READS_IN_FLIGHT};
 
-/// Transfers from this length on stand in memory that the kernel maps for us. From memory of our own
-/// it makes a copy, for which it takes and clears pages each time; that costs more than our copying
-/// into the mapped memory does. A mapping has whole pages, so short transfers are left as they are.
+/// OUT transfers from this length on stand in memory that the kernel maps for us, as IN transfers
+/// do: of others it makes a copy, for which it takes and clears pages each time. A mapping has whole
+/// pages, so shorter transfers are left as they are.
 const MAPPED_FROM: usize = 4096;
 
 /// The pipe to a real phone.
@@ -57,22 +56,30 @@ impl Pipe for NusbPipe {
         self.mux.bulk_out.max_packet
     }
 
-    fn submit_out(&mut self, transfer: Vec<u8>) {
-        if let Some(ends) = &mut self.ends {
-            ends.submit_out(transfer);
+    fn submit_out(&mut self, most: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+        match &mut self.ends {
+            Some(ends) => ends.submit_out(most, fill),
+            None => 0,
         }
     }
 
-    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, PipeError>> {
+    fn submit_zlp(&mut self) {
+        if let Some(ends) = &mut self.ends {
+            ends.bulk_out.submit(Buffer::new(0));
+        }
+    }
+
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
         let ends = self.ends.as_mut().ok_or(PipeError::Unplugged)?;
         let done = ready!(ends.bulk_out.poll_next_complete(cx));
         let sent = done.actual_len;
         let buffer = result(done)?;
         // A part of a frame is as bad as none.
-        if sent != buffer.len() {
-            return Poll::Ready(Err(PipeError::Fault));
+        let whole = sent == buffer.len();
+        if buffer.capacity() >= READ_LENGTH {
+            ends.spare.push(buffer);
         }
-        Poll::Ready(Ok(ends.take_back(buffer)))
+        Poll::Ready(if whole { Ok(()) } else { Err(PipeError::Fault) })
     }
 
     fn poll_in(&mut self, cx: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {
@@ -107,10 +114,8 @@ impl Pipe for NusbPipe {
 struct Ends {
     bulk_out: Endpoint<Bulk, Out>,
     bulk_in: Endpoint<Bulk, In>,
-    /// Mapped buffers that are not in flight.
-    mapped: Vec<Buffer>,
-    /// The caller's own memory for each OUT transfer in flight, in order; none where that is in flight itself.
-    copied: VecDeque<Option<Vec<u8>>>,
+    /// Mapped OUT buffers that are not in flight, each as long as what it carried last.
+    spare: Vec<Buffer>,
 }
 
 impl Ends {
@@ -122,30 +127,58 @@ impl Ends {
             let buffer = bulk_in.allocate(READ_LENGTH);
             bulk_in.submit(buffer);
         }
-        Ok(Self { bulk_out, bulk_in, mapped: Vec::new(), copied: VecDeque::new() })
+        Ok(Self { bulk_out, bulk_in, spare: Vec::new() })
     }
 
-    fn submit_out(&mut self, transfer: Vec<u8>) {
-        if transfer.len() < MAPPED_FROM {
-            self.bulk_out.submit(Buffer::from(transfer));
-            return self.copied.push_back(None);
-        }
-        let mut buffer = self.mapped.pop().unwrap_or_else(|| self.bulk_out.allocate(READ_LENGTH));
-        buffer.clear();
-        buffer.extend_from_slice(&transfer);
-        self.bulk_out.submit(buffer);
-        self.copied.push_back(Some(transfer));
-    }
-
-    /// The caller's memory of the oldest OUT transfer, which is done.
-    fn take_back(&mut self, buffer: Buffer) -> Vec<u8> {
-        match self.copied.pop_front().flatten() {
+    /// Has a transfer filled where it will leave from. A buffer that is filled to its length leaves at
+    /// once; since none can be shortened, what is less than that is copied into another.
+    fn submit_out(&mut self, most: usize, fill: &mut dyn FnMut(&mut [u8]) -> usize) -> usize {
+        let mut buffer = self.buffer(most);
+        let filled = fill(buffer.get_mut(..most).unwrap_or_default());
+        let whole = filled == buffer.len();
+        let transfer = match buffer.get(..filled) {
+            Some(bytes) if !whole && filled > 0 => Some(self.copied(bytes)),
+            _ => None,
+        };
+        match transfer {
+            None if whole => self.bulk_out.submit(buffer),
+            None => self.spare.push(buffer),
             Some(transfer) => {
-                self.mapped.push(buffer);
-                transfer
+                self.spare.push(buffer);
+                self.bulk_out.submit(transfer);
             }
-            None => buffer.into_vec(),
         }
+        filled
+    }
+
+    /// Returns a buffer of at least this length: of just this if there is one, so that it can leave
+    /// when it is full.
+    fn buffer(&mut self, length: usize) -> Buffer {
+        let place = self.spare.iter().position(|buffer| buffer.len() == length);
+        let place = place.or_else(|| self.spare.iter().position(|buffer| buffer.len() > length));
+        let mut buffer = match place {
+            Some(place) => self.spare.swap_remove(place),
+            None => self.spare.pop().unwrap_or_else(|| self.bulk_out.allocate(READ_LENGTH)),
+        };
+        let lacking = length.saturating_sub(buffer.len()).min(buffer.remaining_capacity());
+        buffer.extend_fill(lacking, 0);
+        buffer
+    }
+
+    /// Returns a buffer with these bytes; of the spare ones the shortest, which is of least use for
+    /// anything longer.
+    fn copied(&mut self, bytes: &[u8]) -> Buffer {
+        if bytes.len() < MAPPED_FROM {
+            return Buffer::from(bytes);
+        }
+        let shortest = self.spare.iter().enumerate().min_by_key(|(_, buffer)| buffer.len());
+        let mut buffer = match shortest.map(|(place, _)| place) {
+            Some(place) => self.spare.swap_remove(place),
+            None => self.bulk_out.allocate(READ_LENGTH),
+        };
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        buffer
     }
 
     /// Ends all transfers, so that dropping the endpoints releases the interface.

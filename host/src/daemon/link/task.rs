@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use smol::Timer;
-use usbmux_core::{CONTROL_FRAME, Config, Event, Instant, Received, Transfer};
+use usbmux_core::{CONTROL_FRAME, Event, Instant, Received, Transfer};
 
 use super::{Link, Shared};
 use crate::daemon::relay::{Filled, Next, Relay};
@@ -64,10 +64,6 @@ enum Kind {
 pub(crate) struct LinkTask {
     link: Rc<Link>,
     pipe: Box<dyn Pipe>,
-    /// Buffers of data frames, for reuse.
-    data_buffers: Vec<Vec<u8>>,
-    /// Buffers of the engine's own frames, for reuse.
-    own_buffers: Vec<Vec<u8>>,
     /// What was submitted and has not come back, in order.
     in_flight: VecDeque<Kind>,
     data_in_flight: usize,
@@ -85,8 +81,6 @@ impl LinkTask {
         Self {
             link,
             pipe,
-            data_buffers: Vec::new(),
-            own_buffers: Vec::new(),
             in_flight: VecDeque::new(),
             data_in_flight: 0,
             failures: 0,
@@ -164,26 +158,20 @@ impl LinkTask {
         Ok(true)
     }
 
-    /// Takes back the buffers of OUT transfers that are done.
+    /// Notes which OUT transfers are done.
     fn take_back(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
         while !self.resetting && !self.in_flight.is_empty() {
             let Poll::Ready(done) = self.pipe.poll_out(cx) else {
                 break;
             };
-            let kind = self.in_flight.pop_front();
-            if let Some(Kind::Data(_)) = kind {
+            if let Some(Kind::Data(waiting)) = self.in_flight.pop_front() {
                 self.data_in_flight -= 1;
-            }
-            match (done, kind) {
-                (Ok(buffer), Some(Kind::Data(waiting))) => {
-                    self.data_buffers.push(buffer);
-                    if let Some(relay) = waiting.filter(|relay| relay.frame_is_out()) {
-                        self.link.shared.borrow_mut().ready.push_back(relay);
-                    }
+                if let Some(relay) = waiting.filter(|relay| relay.frame_is_out()) {
+                    self.link.shared.borrow_mut().ready.push_back(relay);
                 }
-                (Ok(buffer), Some(Kind::Own)) => self.own_buffers.push(buffer),
-                (Ok(_), _) => {}
-                (Err(error), _) => self.fault(self.link.now(), error)?,
+            }
+            if let Err(error) = done {
+                self.fault(self.link.now(), error)?;
             }
         }
         Ok(())
@@ -209,22 +197,28 @@ impl LinkTask {
     /// Sends one data frame of the first connection in line that has one.
     fn send_data(&mut self, shared: &mut Shared, now: Instant) -> bool {
         while let Some(relay) = shared.ready.pop_front() {
-            let mut frame = self
-                .data_buffers
-                .pop()
-                .unwrap_or_else(|| Vec::with_capacity(Config::HOST.max_frame.into()));
-            match relay.fill(&mut shared.engine, now, &mut frame) {
-                Filled::Nothing => self.data_buffers.push(frame),
-                Filled::Frame { needs_zlp, next } => {
-                    log::trace!("phone {}: {} bytes of data out", self.link.device_id, frame.len());
-                    self.data_in_flight += 1;
-                    let waiting = (next == Next::WhenOut).then(|| Rc::clone(&relay));
-                    self.submit(Kind::Data(waiting), frame, needs_zlp);
-                    if next == Next::Turn {
-                        shared.ready.push_back(relay);
-                    }
-                    return true;
+            let engine = &mut shared.engine;
+            let room = relay.room(engine);
+            if room == 0 {
+                continue;
+            }
+            let mut filled = Filled::Nothing;
+            self.pipe.submit_out(room, &mut |frame| {
+                filled = relay.fill(engine, now, frame);
+                match filled {
+                    Filled::Nothing => 0,
+                    Filled::Frame { length, .. } => length,
                 }
+            });
+            if let Filled::Frame { length, needs_zlp, next } = filled {
+                log::trace!("phone {}: {length} bytes of data out", self.link.device_id);
+                self.data_in_flight += 1;
+                let waiting = (next == Next::WhenOut).then(|| Rc::clone(&relay));
+                self.submitted(Kind::Data(waiting), needs_zlp);
+                if next == Next::Turn {
+                    shared.ready.push_back(relay);
+                }
+                return true;
             }
         }
         false
@@ -237,20 +231,20 @@ impl LinkTask {
             return false;
         };
         log::trace!("phone {}: {} bytes of our own out", self.link.device_id, frame.len);
-        let mut transfer =
-            self.own_buffers.pop().unwrap_or_else(|| Vec::with_capacity(CONTROL_FRAME));
-        transfer.clear();
-        transfer.extend_from_slice(buffer.get(..frame.len).unwrap_or_default());
-        self.submit(Kind::Own, transfer, frame.needs_zlp);
+        self.pipe.submit_out(frame.len, &mut |transfer| {
+            transfer.copy_from_slice(buffer.get(..frame.len).unwrap_or_default());
+            frame.len
+        });
+        self.submitted(Kind::Own, frame.needs_zlp);
         true
     }
 
-    fn submit(&mut self, kind: Kind, transfer: Vec<u8>, needs_zlp: bool) {
+    /// Notes what was submitted, and has a zero-length packet follow if it must.
+    fn submitted(&mut self, kind: Kind, needs_zlp: bool) {
         self.in_flight.push_back(kind);
-        self.pipe.submit_out(transfer);
         if needs_zlp {
             self.in_flight.push_back(Kind::Zlp);
-            self.pipe.submit_out(Vec::new());
+            self.pipe.submit_zlp();
         }
     }
 

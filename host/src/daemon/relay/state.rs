@@ -122,9 +122,9 @@ pub(super) enum Down {
 pub(crate) enum Filled {
     /// It had nothing, or may not send; it is out of the line.
     Nothing,
-    /// The buffer holds a numbered frame that must go to USB now, perhaps with a zero-length
+    /// So many bytes are a numbered frame that must go to USB now, perhaps with a zero-length
     /// packet behind it.
-    Frame { needs_zlp: bool, next: Next },
+    Frame { length: usize, needs_zlp: bool, next: Next },
 }
 
 /// When a connection that had its turn is to have another.
@@ -168,7 +168,7 @@ impl State {
 impl Filled {
     pub(super) fn then(self, next: Next) -> Self {
         match self {
-            Self::Frame { needs_zlp, .. } => Self::Frame { needs_zlp, next },
+            Self::Frame { length, needs_zlp, .. } => Self::Frame { length, needs_zlp, next },
             Self::Nothing => Self::Nothing,
         }
     }
@@ -327,47 +327,34 @@ impl State {
         Poll::Ready(())
     }
 
-    /// Fills a frame behind its headroom with at most `room` bytes of the client, those kept in
-    /// front first; says whether there may be more.
-    pub(super) fn read_client(
-        &mut self,
-        frame: &mut Vec<u8>,
-        headroom: usize,
-        room: usize,
-        stopping: bool,
-    ) -> bool {
-        let taken = self.take_front(frame, headroom, room);
-        let client = self.client.as_ref().filter(|_| taken < room && !self.eof);
+    /// Fills a frame's payload with bytes of the client, those kept in front first; says how many
+    /// there are, and whether there may be more.
+    pub(super) fn read_client(&mut self, payload: &mut [u8], stopping: bool) -> (usize, bool) {
+        let taken = self.take_front(payload);
+        let rest = payload.get_mut(taken..).unwrap_or_default();
+        let client = self.client.as_ref().filter(|_| !rest.is_empty() && !self.eof);
         let Some(client) = client else {
-            frame.truncate(headroom + taken);
-            return !self.eof;
+            return (taken, !self.eof);
         };
-        let room = room - taken;
-        match client.try_read_behind(frame, headroom + taken, room) {
+        match client.try_read(rest) {
             Ok(0) => self.eof = true,
             // A short read has emptied the socket, and a new byte will be noticed; but when the
             // daemon is stopping, only an empty socket ends the reading.
-            Ok(read) => return read == room || stopping,
+            Ok(read) => return (taken + read, read == rest.len() || stopping),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.eof = stopping,
             Err(_) => {
                 self.eof = true;
                 self.deafen();
             }
         }
-        false
+        (taken, false)
     }
 
-    /// Copies what goes first behind a frame's headroom; returns how much that is. The frame is
-    /// at least that long afterwards.
-    fn take_front(&mut self, frame: &mut Vec<u8>, headroom: usize, room: usize) -> usize {
+    /// Copies what goes first into a frame's payload; returns how much that is.
+    fn take_front(&mut self, payload: &mut [u8]) -> usize {
         let kept = self.front.get(self.front_at..).unwrap_or_default();
-        let taken = kept.len().min(room);
-        if frame.len() < headroom + taken {
-            frame.resize(headroom + taken, 0);
-        }
-        if let (Some(to), Some(from)) =
-            (frame.get_mut(headroom..headroom + taken), kept.get(..taken))
-        {
+        let taken = kept.len().min(payload.len());
+        if let (Some(to), Some(from)) = (payload.get_mut(..taken), kept.get(..taken)) {
             to.copy_from_slice(from);
         }
         self.front_at += taken;
@@ -384,7 +371,7 @@ impl State {
         engine: &mut Engine,
         now: Instant,
         conn: ConnId,
-        frame: &mut Vec<u8>,
+        frame: &mut [u8],
         payload: usize,
     ) -> Filled {
         let sent = match engine.send_in_place(now, conn, frame, payload) {
@@ -396,12 +383,13 @@ impl State {
             }
         };
         self.active_at = now;
+        let length = engine.headroom() + sent.taken;
         if sent.taken < payload
-            && let Some(odd) = frame.pop()
+            && let Some(&odd) = frame.get(length)
         {
             self.put_back(odd);
         }
-        Filled::Frame { needs_zlp: sent.needs_zlp, next: Next::Later }
+        Filled::Frame { length, needs_zlp: sent.needs_zlp, next: Next::Later }
     }
 
     /// Keeps the byte that a frame was shortened by for the front of the next.
