@@ -87,6 +87,13 @@ impl ClientStream {
         })
     }
 
+    /// How many bytes a read would find now; where the socket cannot tell, more than any read takes,
+    /// so that it is read and says what is wrong.
+    pub fn available(&self) -> usize {
+        let count = rustix::io::ioctl_fionread(self);
+        count.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
     /// Writes as much as the socket takes now, without waiting.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ use std::time::Duration;
 use usbmux_core::{CloseReason, Config, ConnId, Instant};
 
 use self::state::{Down, End, State, Up, discard};
-pub(crate) use self::state::{Filled, Next, Opening};
+pub(crate) use self::state::{Filled, Opening};
 use super::ends::{self, Hearer};
 use super::limits::MAX_RESET_TEXT;
 use super::link::{Engine, Link};
@@ -40,11 +40,16 @@ use crate::stream::ClientStream;
 /// what is already on its way.
 pub(crate) const DRAIN: Duration = Duration::from_millis(Config::HOST.drain_timeout_ms as u64);
 
-/// After a frame with so many bytes, but not as many as it might have, the connection looks at its
-/// client's socket again when that frame has left, and not before: a client that sends a lot has then
-/// filled the next one, which could not have left sooner. It saves waiting for the socket too. Shorter
-/// frames are messages, after which the client waits for an answer rather than we for it.
-const RESTS_FROM: usize = 4096;
+/// While so many bytes of a connection are on their way to the phone, only a large frame follows
+/// them; less rests in the client's socket until they have left. It could not overtake them, and
+/// meanwhile a client that sends a lot, or a phone that acknowledges, makes more of it. (RFC 896
+/// waits for an acknowledgement, which takes longer.) Behind fewer bytes everything goes at once:
+/// those are messages.
+const RESTS_BEHIND: usize = 4096;
+
+/// The smallest large frame's payload: two of the largest frames and one of these are a phone's usual
+/// window, so that a stream keeps all of it in use.
+const LARGE: usize = 32_768;
 
 /// One connection of a link, shared by the link's task, its own, and whoever opens it.
 pub(crate) struct Relay {
@@ -175,9 +180,10 @@ impl Relay {
         blocked
     }
 
-    /// The frame after which the connection rests has left; says whether it is to stand in line.
-    pub(crate) fn frame_is_out(&self) -> bool {
+    /// A frame of so many bytes has left; says whether the connection is to stand in line.
+    pub(crate) fn has_left(&self, length: usize) -> bool {
         let mut state = self.state.borrow_mut();
+        state.leaving -= length;
         let resting = state.up == Up::Resting;
         if resting {
             state.up = Up::InLine;
@@ -219,17 +225,21 @@ impl Relay {
         let Some(conn) = state.conn.filter(|_| state.up == Up::InLine) else {
             return 0;
         };
-        match engine.sendable(conn) {
-            0 => {
-                state.up = Up::Blocked;
-                if state.hang_up.is_none() {
-                    // While nobody reads the client, its task looks whether it is still there.
-                    state.wake();
-                }
-                0
-            }
-            room => engine.headroom() + room,
+        let room = engine.sendable(conn);
+        if room == 0 {
+            state.up = Up::Blocked;
+            state.look_for_hang_up();
+            return 0;
         }
+        if state.leaving >= RESTS_BEHIND
+            && !self.link.stopping()
+            && (room < LARGE || state.available() < LARGE)
+        {
+            state.up = Up::Resting;
+            state.look_for_hang_up();
+            return 0;
+        }
+        engine.headroom() + room
     }
 
     /// Takes one turn: fills `frame`, which is as long as [`room`](Self::room) has said, with the
@@ -252,11 +262,12 @@ impl Relay {
             read => state.send(engine, now, conn, frame, read),
         };
         if more || !state.front.is_empty() {
-            return filled.then(Next::Turn);
+            return filled.with_more();
         }
-        if !state.eof && read >= RESTS_FROM {
+        if !state.eof && state.leaving >= RESTS_BEHIND {
             state.up = Up::Resting;
-            return filled.then(Next::WhenOut);
+            state.look_for_hang_up();
+            return filled;
         }
         state.up = Up::Waiting;
         if state.eof {
@@ -356,7 +367,7 @@ impl Relay {
             return;
         }
         if !state.gone
-            && matches!(state.up, Up::Ended | Up::Blocked)
+            && matches!(state.up, Up::Ended | Up::Blocked | Up::Resting)
             && state.has_hung_up(&self.link, cx)
         {
             state.gone = true;

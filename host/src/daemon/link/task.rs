@@ -19,7 +19,7 @@ use smol::Timer;
 use usbmux_core::{CONTROL_FRAME, Event, Instant, Received, Transfer};
 
 use super::{Link, Shared};
-use crate::daemon::relay::{Filled, Next, Relay};
+use crate::daemon::relay::{Filled, Relay};
 use crate::pipe::{InTransfer, Pipe, PipeError, READS_IN_FLIGHT};
 
 /// How many data transfers are submitted at once: enough to keep the bus busy while we fill the
@@ -52,8 +52,8 @@ impl fmt::Display for LinkEnd {
 
 /// What an OUT transfer is; completions come in the order of submission.
 enum Kind {
-    /// A data frame of a connection, and the connection if it waits for the completion.
-    Data(Option<Rc<Relay>>),
+    /// A data frame of a connection, and its length.
+    Data(Rc<Relay>, usize),
     /// A frame of the engine's own.
     Own,
     /// A zero-length packet.
@@ -164,9 +164,9 @@ impl LinkTask {
             let Poll::Ready(done) = self.pipe.poll_out(cx) else {
                 break;
             };
-            if let Some(Kind::Data(waiting)) = self.in_flight.pop_front() {
+            if let Some(Kind::Data(relay, length)) = self.in_flight.pop_front() {
                 self.data_in_flight -= 1;
-                if let Some(relay) = waiting.filter(|relay| relay.frame_is_out()) {
+                if relay.has_left(length) {
                     self.link.shared.borrow_mut().ready.push_back(relay);
                 }
             }
@@ -210,12 +210,11 @@ impl LinkTask {
                     Filled::Frame { length, .. } => length,
                 }
             });
-            if let Filled::Frame { length, needs_zlp, next } = filled {
+            if let Filled::Frame { length, needs_zlp, more } = filled {
                 log::trace!("phone {}: {length} bytes of data out", self.link.device_id);
                 self.data_in_flight += 1;
-                let waiting = (next == Next::WhenOut).then(|| Rc::clone(&relay));
-                self.submitted(Kind::Data(waiting), needs_zlp);
-                if next == Next::Turn {
+                self.submitted(Kind::Data(Rc::clone(&relay), length), needs_zlp);
+                if more {
                     shared.ready.push_back(relay);
                 }
                 return true;

@@ -686,6 +686,11 @@ fn data_in_flight_is_bounded() {
     assert_eq!(bench.bus.borrow().out.len(), DATA_IN_FLIGHT);
 }
 
+/// Lengths of the OUT transfers that have not completed.
+fn leaving(bench: &Bench) -> Vec<usize> {
+    bench.bus.borrow().out.iter().map(Vec::len).collect()
+}
+
 #[test]
 fn full_packets_are_followed_by_an_empty_transfer_when_trimming_is_off() {
     let mut bench = Bench::new();
@@ -714,7 +719,6 @@ fn full_packets_are_followed_by_an_empty_transfer_when_trimming_is_off() {
 fn client_that_sends_a_lot_fills_the_next_frame_while_one_leaves() {
     let mut bench = Bench::up();
     let (relay, mut client) = bench.open(9);
-    let lengths = |bench: &Bench| bench.bus.borrow().out.iter().map(Vec::len).collect::<Vec<_>>();
     client.write_all(&[1; 10_000]).unwrap();
     relay.pretend_readable();
     bench.link_turn();
@@ -724,10 +728,37 @@ fn client_that_sends_a_lot_fills_the_next_frame_while_one_leaves() {
         assert!(poll(&relay).is_pending());
         bench.link_turn();
     }
-    assert_eq!(lengths(&bench), [36 + 10_000]);
+    assert_eq!(leaving(&bench), [36 + 10_000]);
     bench.take_out().unwrap();
     bench.link_turn();
-    assert_eq!(lengths(&bench), [36 + 20_000]);
+    assert_eq!(leaving(&bench), [36 + 20_000]);
+}
+
+#[test]
+fn what_a_window_has_left_follows_large_frames_only_if_it_makes_one() {
+    let full = usize::from(Config::HOST.max_frame) - 1;
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(9);
+    let _ = client.write(&[0; 200_000]);
+    relay.pretend_readable();
+    bench.link_turn();
+    let rest = USUAL_WINDOW as usize - 2 * (full - 36);
+    assert_eq!(leaving(&bench), [full, full, 36 + rest]);
+
+    let (relay, mut client) = bench.open(10);
+    client.write_all(&[0; 30_000]).unwrap();
+    relay.pretend_readable();
+    bench.link_turn();
+    bench.take_out().unwrap();
+    let _ = client.write(&[0; 200_000]);
+    bench.link_turn();
+    assert_eq!(leaving(&bench), [full, full]);
+    bench.take_out().unwrap();
+    bench.link_turn();
+    assert_eq!(leaving(&bench), [full]);
+    bench.take_out().unwrap();
+    bench.link_turn();
+    assert_eq!(leaving(&bench), [36 + rest - 30_000]);
 }
 
 #[test]

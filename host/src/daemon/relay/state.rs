@@ -53,6 +53,8 @@ pub(super) struct State {
     /// byte that a frame was shortened by. Those before `front_at` are gone.
     pub(super) front: Vec<u8>,
     pub(super) front_at: usize,
+    /// Bytes of frames that USB has and that have not left.
+    pub(super) leaving: usize,
     pub(super) down: Down,
     pub(super) spill: VecDeque<u8>,
     /// Whether the client's socket was full when last tried.
@@ -96,7 +98,7 @@ pub(super) enum Up {
     Waiting,
     /// Stands in the link's line.
     InLine,
-    /// The client's socket was emptied a moment ago; it is looked at again when the frame is out.
+    /// What the client has sent does not fill a frame; it is looked at again when one has left.
     Resting,
     /// The phone's window is full; the engine says when it opens.
     Blocked,
@@ -123,19 +125,8 @@ pub(crate) enum Filled {
     /// It had nothing, or may not send; it is out of the line.
     Nothing,
     /// So many bytes are a numbered frame that must go to USB now, perhaps with a zero-length
-    /// packet behind it.
-    Frame { length: usize, needs_zlp: bool, next: Next },
-}
-
-/// When a connection that had its turn is to have another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// When it stands in line again by itself.
-    Later,
-    /// When its frame has left.
-    WhenOut,
-    /// It stays in line.
-    Turn,
+    /// packet behind it; with `more` the connection stays in line.
+    Frame { length: usize, needs_zlp: bool, more: bool },
 }
 
 impl State {
@@ -150,6 +141,7 @@ impl State {
             eof: false,
             front: Vec::new(),
             front_at: 0,
+            leaving: 0,
             down: Down::Open,
             spill: VecDeque::new(),
             full: false,
@@ -166,9 +158,9 @@ impl State {
 }
 
 impl Filled {
-    pub(super) fn then(self, next: Next) -> Self {
+    pub(super) fn with_more(self) -> Self {
         match self {
-            Self::Frame { length, needs_zlp, .. } => Self::Frame { length, needs_zlp, next },
+            Self::Frame { length, needs_zlp, .. } => Self::Frame { length, needs_zlp, more: true },
             Self::Nothing => Self::Nothing,
         }
     }
@@ -350,6 +342,13 @@ impl State {
         (taken, false)
     }
 
+    /// How many bytes the client has ready; any number where the socket cannot tell.
+    pub(super) fn available(&self) -> usize {
+        let front = self.front.len() - self.front_at;
+        let socket = self.client.as_ref().map(ClientStream::available);
+        front.saturating_add(socket.unwrap_or_default())
+    }
+
     /// Copies what goes first into a frame's payload; returns how much that is.
     fn take_front(&mut self, payload: &mut [u8]) -> usize {
         let kept = self.front.get(self.front_at..).unwrap_or_default();
@@ -384,12 +383,13 @@ impl State {
         };
         self.active_at = now;
         let length = engine.headroom() + sent.taken;
+        self.leaving += length;
         if sent.taken < payload
             && let Some(&odd) = frame.get(length)
         {
             self.put_back(odd);
         }
-        Filled::Frame { length, needs_zlp: sent.needs_zlp, next: Next::Later }
+        Filled::Frame { length, needs_zlp: sent.needs_zlp, more: false }
     }
 
     /// Keeps the byte that a frame was shortened by for the front of the next.
@@ -409,6 +409,14 @@ impl State {
     pub(super) fn register(&mut self, cx: &Context<'_>) {
         if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
             self.task = Some(cx.waker().clone());
+        }
+    }
+
+    /// Nobody reads the client for a while: has its task look whether it is still there, unless it is
+    /// looking already.
+    pub(super) fn look_for_hang_up(&self) {
+        if self.hang_up.is_none() {
+            self.wake();
         }
     }
 
