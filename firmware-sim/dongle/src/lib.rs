@@ -5,4 +5,7 @@
 //! a [USB host controller](usb::HostController), a `smoltcp` device, and the time as an argument.
 #![no_std]
 
+pub mod page;
+pub mod records;
+pub mod talk;
 pub mod usb;
