@@ -162,6 +162,25 @@ impl InEndpoint {
         true
     }
 
+    /// The next packet, if there is one; it stays the next until [`advance`](Self::advance).
+    pub(crate) fn packet(&self) -> Option<&[u8]> {
+        let rest = self.messages.front()?.get(self.sent..).unwrap_or_default();
+        Some(rest.get(..self.max_packet).unwrap_or(rest))
+    }
+
+    /// The host has the next packet: goes on to the one behind it. A message whose last packet is a
+    /// full one ends with a ZLP.
+    pub(crate) fn advance(&mut self) {
+        let Some(length) = self.packet().map(<[u8]>::len) else { return };
+        self.sent += length;
+        if length < self.max_packet {
+            self.sent = 0;
+            if let Some(used) = self.messages.pop_front() {
+                self.recycle(used);
+            }
+        }
+    }
+
     /// Forgets all messages, as a port reset does.
     pub(crate) fn reset(&mut self) {
         self.sent = 0;
@@ -245,6 +264,23 @@ mod tests {
         assert_eq!(lengths(1536, 1024), [1024, 512]);
         assert_eq!(lengths(1536, 512), [512, 512, 512, 0]);
         assert_eq!(lengths(0, 512), [0]);
+    }
+
+    #[test]
+    fn a_packet_is_the_next_one_until_the_host_has_it() {
+        let mut endpoint = InEndpoint::new(64);
+        assert_eq!(endpoint.packet(), None);
+        endpoint.advance();
+        for length in [0, 63, 64, 65] {
+            endpoint.push(vec![length as u8; length]);
+        }
+        let mut seen = Vec::new();
+        while let Some(packet) = endpoint.packet() {
+            assert_eq!(endpoint.packet(), Some(packet));
+            seen.push(packet.len());
+            endpoint.advance();
+        }
+        assert_eq!(seen, [0, 63, 64, 0, 64, 1]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | kernel's cable | `usbip/`, `vhci.rs` | requests of a Linux kernel's virtual host controller |
 //! | cable | `plug.rs` | transfers of a host in this program, time, TCP connections of mapped ports |
+//! | bus | `device.rs`, `outside.rs` | packets and handshakes for a simulated bus, `now` as an argument |
 //! | phone | `phone.rs` | engine, programs, quirks; reads no clock and no socket |
 //! | programs | `services/` | echo, discard, chargen, lockdownd, mapped ports |
 //! | kernel | `frames.rs` | what a phone's kernel says without the engine |
@@ -29,10 +30,12 @@
 
 pub mod control;
 pub mod descriptors;
+pub mod device;
 mod endpoint;
 mod frames;
 mod identity;
 mod options;
+mod outside;
 mod phone;
 mod plug;
 mod services;
@@ -41,6 +44,7 @@ pub mod vhci;
 
 pub use identity::Identity;
 pub use options::{HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, UnknownQuirk};
+pub use outside::MappedPorts;
 pub use phone::Counters;
 pub use plug::{PhoneTask, Plug, Unplugged};
 pub use services::{CHARGEN, DISCARD, ECHO, LOCKDOWND};

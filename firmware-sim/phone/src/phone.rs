@@ -53,6 +53,18 @@ struct Oddities {
     until_lost: u32,
 }
 
+/// How the packets of an OUT transfer that come one at a time are counted as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Transit {
+    /// The next packet begins a transfer.
+    #[default]
+    Between,
+    /// The last packet was a full one: the next belongs to the same transfer.
+    Within,
+    /// The same, and the transfer is being lost.
+    Losing,
+}
+
 impl Oddities {
     fn new(options: &Options) -> Self {
         let mut odd = Oddities::default();
@@ -140,6 +152,7 @@ pub(crate) struct Phone {
     asleep: VecDeque<(Instant, ConnId)>,
     dials: VecDeque<Dial>,
     out: OutEndpoint,
+    transit: Transit,
     queue: InEndpoint,
     /// Messages sent, for the length of `trailing-bytes`.
     sent: usize,
@@ -163,6 +176,7 @@ impl Phone {
             asleep: VecDeque::new(),
             dials: VecDeque::new(),
             out: OutEndpoint::new(options.max_packet),
+            transit: Transit::Between,
             queue: InEndpoint::new(options.max_packet),
             sent: 0,
             counters: Counters::default(),
@@ -197,6 +211,7 @@ impl Phone {
         self.asleep.clear();
         self.dials.clear();
         self.out.reset();
+        self.transit = Transit::Between;
         self.queue.reset();
         self.numbering = Numbering::new();
         self.version = 0;
@@ -217,14 +232,44 @@ impl Phone {
 
     /// Takes the packets of one OUT transfer.
     pub(crate) fn take_out(&mut self, now: Instant, transfer: &mut [u8]) {
-        if self.odd.until_lost > 0 {
-            self.odd.until_lost -= 1;
-            if self.odd.until_lost == 0 {
-                warn!("phone {}: an OUT transfer is lost", self.identity.number());
-                return;
-            }
+        if !self.loses_transfer() {
+            self.take(now, transfer);
         }
-        match self.out.take(transfer) {
+    }
+
+    /// Takes one OUT packet.
+    pub(crate) fn take_packet(&mut self, now: Instant, packet: &mut [u8]) {
+        let full = packet.len() >= usize::from(self.max_packet);
+        let losing = match self.transit {
+            Transit::Between => self.loses_transfer(),
+            Transit::Within => false,
+            Transit::Losing => true,
+        };
+        self.transit = match (full, losing) {
+            (false, _) => Transit::Between,
+            (true, false) => Transit::Within,
+            (true, true) => Transit::Losing,
+        };
+        if !losing {
+            self.take(now, packet);
+        }
+    }
+
+    /// Counts a transfer for the quirk that loses one; says whether it is this one.
+    fn loses_transfer(&mut self) -> bool {
+        if self.odd.until_lost == 0 {
+            return false;
+        }
+        self.odd.until_lost -= 1;
+        let lost = self.odd.until_lost == 0;
+        if lost {
+            warn!("phone {}: an OUT transfer is lost", self.identity.number());
+        }
+        lost
+    }
+
+    fn take(&mut self, now: Instant, packets: &mut [u8]) {
+        match self.out.take(packets) {
             Gathered::Incomplete => return,
             Gathered::TooLarge => return self.complain_of_size(),
             Gathered::Message(message) => {
@@ -280,6 +325,22 @@ impl Phone {
         self.queue.fill(buffer, requested)
     }
 
+    /// The next IN packet, if there is one; the engine's own answers are among them at once.
+    pub(crate) fn in_packet(&mut self, now: Instant) -> Option<&[u8]> {
+        self.answer(now);
+        self.queue.packet()
+    }
+
+    /// The host has the next IN packet.
+    pub(crate) fn in_packet_arrived(&mut self) {
+        self.queue.advance();
+    }
+
+    /// Whether a program could run and its frame be queued.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.ready.is_empty() && self.queue.has_room()
+    }
+
     /// Lets time pass.
     pub(crate) fn tick(&mut self, now: Instant) {
         self.mux.tick(now);
@@ -309,6 +370,11 @@ impl Phone {
     /// The next TCP connection to be made.
     pub(crate) fn next_dial(&mut self) -> Option<Dial> {
         self.dials.pop_front()
+    }
+
+    /// Whether a TCP connection is to be made.
+    pub(crate) fn has_dials(&self) -> bool {
+        !self.dials.is_empty()
     }
 
     /// A TCP connection was made, or could not be.
