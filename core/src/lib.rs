@@ -16,6 +16,7 @@
 //! | `conn` | one connection: state, credit, every transition (private) |
 //! | [`mux`] | the engine: link, connections, frame numbers |
 //! | [`sockets`] | on top, for who wants `read` and `write`: byte rings of fixed size |
+//! | [`descriptors`] | beside it: which USB device is a phone, and where its mux interface is |
 //! | [`session`] | beside it: the socket protocol between clients and a daemon, without a codec |
 //!
 //! # The engine owns no payload
@@ -119,6 +120,7 @@ mod fmt;
 
 mod conn;
 pub mod deframe;
+pub mod descriptors;
 pub mod mux;
 pub mod seq;
 pub mod session;

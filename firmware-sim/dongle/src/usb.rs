@@ -10,6 +10,8 @@
 
 use core::task::Poll;
 
+pub use usbmux_core::descriptors::BulkEndpoint;
+
 /// Bit rate of a port, as far as dongles have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Speed {
@@ -59,15 +61,6 @@ pub struct Setup {
     pub index: u16,
     /// wLength: bytes of the data stage.
     pub length: u16,
-}
-
-/// One bulk endpoint, as its descriptor has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BulkEndpoint {
-    /// bEndpointAddress, with the direction in bit 7.
-    pub address: u8,
-    /// wMaxPacketSize, in bytes.
-    pub max_packet: u16,
 }
 
 /// Bytes that a bulk IN endpoint delivered.

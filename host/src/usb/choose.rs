@@ -1,202 +1,81 @@
 //! Choosing: is this device a phone, which of its configurations do we want, and where in it is the
-//! mux interface. Pure functions over what a device says of itself.
-//!
-//! Descriptors are read as the USB 2.0 specification, chapter 9, lays them out, and as if somebody
-//! meant harm: whatever is cut short or contradicts itself is no mux interface. Leaves out: asking
-//! a device for anything, and doing anything to it.
+//! mux interface. The descriptors are read in [`usbmux_core::descriptors`]; here is what a host with
+//! an allocator adds.
 
-/// Apple's vendor number.
-#[doc(alias = "idVendor")]
-pub const VENDOR_ID: u16 = 0x05ac;
+pub use usbmux_core::descriptors::{
+    BulkEndpoint, MuxInterface, USUAL_HIGHEST, VENDOR_ID, is_phone, location_id,
+};
 
-/// The highest configuration value that is chosen unless somebody asked for more: number 5 exists
-/// in extended modes only, and in virtual machines it made phones reboot on unplug (PROTOCOL §1).
-pub const USUAL_HIGHEST: u8 = 4;
+use usbmux_core::descriptors;
 
-/// Class, subclass and protocol of the mux interface: all three, since Apple's other interfaces
-/// share some of them.
-const MUX: [u8; 3] = [0xff, 0xfe, 0x02];
-
-/// Descriptor types (USB 2.0, table 9-5).
-const CONFIGURATION: u8 = 2;
-const INTERFACE: u8 = 4;
-const ENDPOINT: u8 = 5;
-
-/// What wMaxPacketSize of a bulk endpoint may be (USB 2.0 §5.8.3, USB 3.2 §8.12.1).
-const BULK_PACKETS: [u16; 6] = [8, 16, 32, 64, 512, 1024];
-
-/// Tells whether a device is a phone, pad or pod, a T2, or Apple silicon in restore.
-pub fn is_phone(vendor_id: u16, product_id: u16) -> bool {
-    vendor_id == VENDOR_ID && matches!(product_id, 0x1290..=0x12af | 0x1901..=0x1905 | 0x8600)
-}
-
-/// A bulk endpoint of the mux interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BulkEndpoint {
-    /// Number and direction.
-    #[doc(alias = "bEndpointAddress")]
-    pub address: u8,
-    /// Bytes of its largest packet.
-    #[doc(alias = "wMaxPacketSize")]
-    pub max_packet: u16,
-}
-
-/// The mux interface of one configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MuxInterface {
-    /// The configuration it belongs to.
-    #[doc(alias = "bConfigurationValue")]
-    pub configuration: u8,
-    /// Its number there.
-    #[doc(alias = "bInterfaceNumber")]
-    pub number: u8,
-    /// Where we write.
-    pub bulk_out: BulkEndpoint,
-    /// Where we read.
-    pub bulk_in: BulkEndpoint,
-}
-
-impl MuxInterface {
-    /// Finds the mux interface in a configuration descriptor and what follows it: the first one
-    /// whose alternate setting 0 has exactly two endpoints, one bulk OUT and one bulk IN.
-    pub fn find(configuration: &[u8]) -> Option<Self> {
-        let (value, rest) = open(configuration)?;
-        let mut candidate: Option<Candidate> = None;
-        for descriptor in descriptors(rest) {
-            match *descriptor {
-                [_, INTERFACE, ..] => {
-                    if let Some(found) = candidate.and_then(|mux| mux.complete(value)) {
-                        return Some(found);
-                    }
-                    candidate = Candidate::new(descriptor);
-                }
-                [_, ENDPOINT, ..] => candidate = candidate.and_then(|mux| mux.with(descriptor)),
-                _ => {}
-            }
-        }
-        candidate?.complete(value)
-    }
-}
-
-/// Chooses among a phone's configurations, given as their descriptors and what follows each.
-///
-/// `active` is the value of the active one, 0 for none. If it has the mux interface it is never
-/// left; else the one with the highest value up to `highest` that has it; else, since the phone is
-/// of no use without, the lowest one above. `None` if none has it.
+/// Chooses among a phone's configurations, given as their descriptors and what follows each: see
+/// [`descriptors::Choice`]. `active` is the value of the active one, 0 for none; `None` if none has
+/// the mux interface.
 pub fn choose<'d>(
     configurations: impl IntoIterator<Item = &'d [u8]>,
     active: u8,
     highest: u8,
 ) -> Option<MuxInterface> {
-    let all: Vec<_> = configurations.into_iter().filter_map(MuxInterface::find).collect();
-    let value = |mux: &&MuxInterface| mux.configuration;
-    let kept = all.iter().find(|mux| mux.configuration == active);
-    let up_to = || all.iter().filter(|mux| mux.configuration <= highest).max_by_key(value);
-    let above = || all.iter().min_by_key(value);
-    kept.or_else(up_to).or_else(above).copied()
+    let mut choice = descriptors::Choice::new(active, highest);
+    configurations.into_iter().for_each(|configuration| choice.consider(configuration));
+    choice.chosen()
 }
 
 /// Lists the numbers of a configuration's interfaces, each once.
 pub fn interfaces(configuration: &[u8]) -> Vec<u8> {
-    let Some((_, rest)) = open(configuration) else {
-        return Vec::new();
-    };
-    let mut numbers: Vec<u8> = descriptors(rest)
-        .filter_map(|descriptor| match *descriptor {
-            [_, INTERFACE, number, ..] => Some(number),
-            _ => None,
-        })
-        .collect();
+    let mut numbers: Vec<u8> = descriptors::interfaces(configuration).collect();
     numbers.sort_unstable();
     numbers.dedup();
     numbers
 }
 
-/// Turns a USB serial number into the UDID: padding goes away, and new phones' 24 characters get a
-/// hyphen after the 8th (PROTOCOL §1). `None` if nothing is left.
+/// Turns a USB serial number into the UDID: see [`descriptors::udid`]. `None` if nothing is left.
 pub fn udid(serial: &str) -> Option<String> {
-    let printed: String = serial.chars().filter(|c| !c.is_control()).collect();
-    let serial = printed.trim();
-    match serial.split_at_checked(8) {
-        Some((head, tail)) if serial.len() == 24 => Some(format!("{head}-{tail}")),
-        _ => (!serial.is_empty()).then(|| serial.to_owned()),
-    }
-}
-
-/// Returns the LocationID that clients are told: bus << 16 | address.
-pub fn location_id(bus: u8, address: u8) -> u32 {
-    u32::from(bus) << 16 | u32::from(address)
-}
-
-/// Reads a configuration descriptor's header: bConfigurationValue, and what belongs to it. A
-/// length beyond the end is cut down: what is there may still be whole.
-fn open(configuration: &[u8]) -> Option<(u8, &[u8])> {
-    match *configuration {
-        [length, CONFIGURATION, low, high, _, value, ..] if length >= 9 && value > 0 => {
-            let total = usize::from(u16::from_le_bytes([low, high])).min(configuration.len());
-            Some((value, configuration.get(usize::from(length)..total)?))
-        }
-        _ => None,
-    }
-}
-
-/// Walks descriptors by their bLength, up to the first that cannot be one or is cut short.
-fn descriptors(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let length = usize::from(*bytes.first()?);
-        let (descriptor, rest) = bytes.split_at_checked(length)?;
-        bytes = rest;
-        (length >= 2).then_some(descriptor)
-    })
-}
-
-/// A mux interface whose endpoints are being read.
-#[derive(Clone, Copy)]
-struct Candidate {
-    number: u8,
-    bulk_out: Option<BulkEndpoint>,
-    bulk_in: Option<BulkEndpoint>,
-}
-
-impl Candidate {
-    /// Reads an interface descriptor; `None` if it is not of a mux interface.
-    fn new(interface: &[u8]) -> Option<Self> {
-        match *interface {
-            // Alternate setting 0, which is the one in force, with two endpoints.
-            [_, INTERFACE, number, 0, 2, class, subclass, protocol, _, ..]
-                if [class, subclass, protocol] == MUX =>
-            {
-                Some(Self { number, bulk_out: None, bulk_in: None })
-            }
-            _ => None,
-        }
-    }
-
-    /// Adds an endpoint; `None` if a mux interface does not have such a one, or has it already.
-    fn with(mut self, endpoint: &[u8]) -> Option<Self> {
-        let [_, ENDPOINT, address, attributes, low, high, _, ..] = *endpoint else {
-            return None;
-        };
-        // Bits 0 and 1 are the transfer type, 2 is bulk. Bits 10 to 0 are the packet's size.
-        let max_packet = u16::from_le_bytes([low, high]) & 0x07ff;
-        if attributes & 0x03 != 2 || !BULK_PACKETS.contains(&max_packet) {
-            return None;
-        }
-        // Bit 7 is the direction, bits 3 to 0 the number; the others are zero, and endpoint 0 is
-        // never bulk.
-        let place = match address {
-            0x01..=0x0f => &mut self.bulk_out,
-            0x81..=0x8f => &mut self.bulk_in,
-            _ => return None,
-        };
-        place.replace(BulkEndpoint { address, max_packet }).is_none().then_some(self)
-    }
-
-    fn complete(self, configuration: u8) -> Option<MuxInterface> {
-        let Self { number, bulk_out, bulk_in } = self;
-        Some(MuxInterface { configuration, number, bulk_out: bulk_out?, bulk_in: bulk_in? })
-    }
+    let udid: String = descriptors::udid(serial).collect();
+    (!udid.is_empty()).then_some(udid)
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn interfaces_are_listed_once() {
+        // Configuration 1: interface 3 with two alternate settings, then interface 2.
+        let head = [9, 2, 36, 0, 2, 1, 0, 0xc0, 50];
+        let interface = |number, alternate| [9, 4, number, alternate, 0, 0xff, 0, 0, 0];
+        let parts = [head, interface(3, 0), interface(3, 1), interface(2, 0)];
+        assert_eq!(interfaces(parts.as_flattened()), [2, 3]);
+        assert!(interfaces(&[]).is_empty());
+    }
+
+    #[test]
+    fn nothing_but_padding_is_no_udid() {
+        assert_eq!(udid("0123\0"), Some("0123".to_owned()));
+        assert_eq!(udid("\0\0 \n"), None);
+    }
+
+    #[cfg(feature = "simulate")]
+    #[test]
+    fn virtual_phone_is_a_phone_too() {
+        use usbmux_phone::descriptors;
+        let device = descriptors::device();
+        let number = |at: usize| u16::from_le_bytes([device[at], device[at + 1]]);
+        assert!(is_phone(number(8), number(10)));
+        for max_packet in [64, 512, 1024] {
+            let all: Vec<_> = descriptors::CONFIGURATIONS
+                .map(|value| descriptors::configuration(value, max_packet).unwrap())
+                .into();
+            for (active, expected) in [(0, 4), (1, 4), (2, 4), (3, 3), (4, 4)] {
+                let mux = choose(all.iter().map(Vec::as_slice), active, USUAL_HIGHEST).unwrap();
+                assert_eq!(mux.configuration, expected);
+                assert_eq!(
+                    mux.bulk_out,
+                    BulkEndpoint { address: descriptors::MUX_OUT, max_packet }
+                );
+                assert_eq!(mux.bulk_in, BulkEndpoint { address: descriptors::MUX_IN, max_packet });
+            }
+        }
+    }
+}
