@@ -8,11 +8,16 @@
 //! body of the board's super-loop.
 #![no_std]
 
+#[macro_use]
+mod fmt;
+
 mod config;
 mod dongle;
+mod link;
 mod net;
 pub mod page;
 pub mod records;
+mod relay;
 mod status;
 mod storage;
 pub mod talk;

@@ -1,4 +1,6 @@
-//! What a dongle counts.
+//! What a dongle counts, and the names under which it tells it.
+
+use usbmux_core::Stats;
 
 /// What a dongle has counted since it started; all wrap at 2^32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,4 +38,50 @@ pub struct Counters {
     pub refused_peer: u32,
     /// TCP connections refused because the phone did not want them, or was not there.
     pub refused_phone: u32,
+}
+
+/// Names and values of everything that is counted.
+pub(crate) type NamedCounters = [(&'static str, u32); 35];
+
+impl Counters {
+    /// With their names, and the engine's behind them.
+    pub(crate) fn named(&self, engine: &Stats) -> NamedCounters {
+        [
+            ("turns of the loop", self.turns),
+            ("phones plugged in", self.plugged),
+            ("phones unplugged", self.unplugged),
+            ("control transfers failed", self.control_failures),
+            ("port resets", self.recoveries),
+            ("bulk transfers failed", self.bulk_failures),
+            ("USB pieces in", self.pieces_in),
+            ("USB pieces out", self.pieces_out),
+            ("bytes from the phone", self.bytes_in),
+            ("bytes to the phone", self.bytes_out),
+            ("bytes lost", self.bytes_lost),
+            ("Ethernet frames in", self.frames_in),
+            ("connections accepted", self.accepted),
+            ("refused, all in use", self.refused_full),
+            ("refused, not admitted", self.refused_peer),
+            ("refused by the phone", self.refused_phone),
+            ("mux frames in", engine.frames_in),
+            ("mux frames out", engine.frames_out),
+            ("malformed", engine.malformed),
+            ("truncated", engine.truncated),
+            ("trailing", engine.trailing),
+            ("stale", engine.stale),
+            ("ignored", engine.ignored),
+            ("sequence gaps", engine.sequence_gaps),
+            ("dead sessions", engine.dead_sessions),
+            ("control texts", engine.control_texts),
+            ("unknown connection", engine.unknown_connection),
+            ("resets dropped", engine.resets_dropped),
+            ("odd flags", engine.odd_flags),
+            ("repeated", engine.repeated),
+            ("gaps", engine.gaps),
+            ("overruns", engine.overruns),
+            ("bad acks", engine.bad_acks),
+            ("pure acks", engine.pure_acks),
+            ("drain timeouts", engine.drain_timeouts),
+        ]
+    }
 }

@@ -1,5 +1,7 @@
 //! The memory of a dongle that depends on how many connections it serves.
 
+use crate::relay::Relay;
+use crate::talk::{Listeners, Listening};
 use smoltcp::iface::SocketStorage;
 use smoltcp::wire::DhcpOption;
 use usbmux_core::Slot;
@@ -28,6 +30,8 @@ pub struct Storage<'a, const CONNECTIONS: usize, const TO_ETHERNET: usize, const
     pub(crate) buffers: [Buffers<TO_ETHERNET, TO_PHONE>; CONNECTIONS],
     pub(crate) sockets: [SocketStorage<'a>; CONNECTIONS],
     pub(crate) slots: [Slot; CONNECTIONS],
+    pub(crate) relays: [Relay; CONNECTIONS],
+    pub(crate) listeners: Listeners<[Listening; CONNECTIONS]>,
     pub(crate) dhcp: [SocketStorage<'a>; 1],
     pub(crate) dhcp_options: [DhcpOption<'a>; 1],
 }
@@ -46,6 +50,8 @@ impl<const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize>
                 CONNECTIONS],
             sockets: [const { SocketStorage::EMPTY }; CONNECTIONS],
             slots: [const { Slot::EMPTY }; CONNECTIONS],
+            relays: [const { Relay::FREE }; CONNECTIONS],
+            listeners: Listeners::new(),
             dhcp: [SocketStorage::EMPTY],
             dhcp_options: [DhcpOption { kind: 12, data: &[] }],
         }
