@@ -21,6 +21,7 @@ mod relay;
 mod status;
 mod storage;
 pub mod talk;
+mod text;
 pub mod usb;
 
 pub use config::{ConfigError, DongleConfig, Forward, MAX_FORWARDS, PAGE_PORT, Peers, TALK_PORT};

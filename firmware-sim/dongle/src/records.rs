@@ -4,7 +4,10 @@
 //! takes a *draft* that grows piece by piece and becomes a record when it is committed under an id;
 //! what was kept under that id stays until then. What a record must look like is not known here.
 
-use usbmux_core::session::ResultCode;
+use core::cell::Cell;
+
+use heapless::{String, Vec};
+use usbmux_core::session::{MAX_RECORD_ID, ResultCode};
 
 /// Names a draft: the one being written. A store has one at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,7 +16,7 @@ pub struct Draft(pub u16);
 /// Names a record as it was when it was looked up; one that was replaced or deleted since is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// The store's own name for it, never used twice in a row.
+    /// The store's own name for it; another one after each change.
     pub number: u16,
     /// How long it is.
     pub len: u32,
@@ -123,4 +126,180 @@ impl RecordStore for NoStore {
     fn delete(&mut self, _: &str) -> Result<(), StoreError> {
         Err(StoreError::Missing)
     }
+}
+
+/// Keeps records in RAM: they are gone when the power is.
+///
+/// `BYTES` are there for all records and the draft together. A record that is saved again needs its
+/// room twice for a moment: the old one stays until the new one is whole. So `PHONES` records of up
+/// to n bytes each, whatever happens, take `(PHONES + 1) * n`.
+#[derive(Clone, Debug)]
+pub struct RamStore<const PHONES: usize, const BYTES: usize> {
+    /// The records one behind the other, then the draft.
+    bytes: [u8; BYTES],
+    entries: Vec<Entry, PHONES, u8>,
+    draft: Option<OpenDraft>,
+    /// The name given last.
+    number: u16,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    id: String<MAX_RECORD_ID, u8>,
+    number: u16,
+    len: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct OpenDraft {
+    draft: Draft,
+    len: usize,
+}
+
+impl<const PHONES: usize, const BYTES: usize> RamStore<PHONES, BYTES> {
+    /// Keeps nothing yet.
+    pub const fn new() -> Self {
+        Self { bytes: [0; BYTES], entries: Vec::new(), draft: None, number: 0 }
+    }
+
+    /// How many bytes the records have.
+    pub fn used(&self) -> usize {
+        self.entries.iter().map(|entry| entry.len).sum()
+    }
+
+    /// How many records there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn opened(&self, draft: Draft) -> Option<OpenDraft> {
+        self.draft.filter(|open| open.draft == draft)
+    }
+
+    fn next_number(&mut self) -> u16 {
+        self.number = self.number.wrapping_add(1);
+        self.number
+    }
+
+    /// The place of an id among the entries, and where its bytes begin.
+    fn place(&self, is_it: impl Fn(&Entry) -> bool) -> Option<(usize, usize)> {
+        let mut start = 0_usize;
+        for (place, entry) in self.entries.iter().enumerate() {
+            if is_it(entry) {
+                return Some((place, start));
+            }
+            start = start.saturating_add(entry.len);
+        }
+        None
+    }
+
+    /// Moves everything behind a record to its beginning. What is left over is wiped: records hold
+    /// keys.
+    fn remove(&mut self, place: usize, start: usize) {
+        if place >= self.entries.len() {
+            return;
+        }
+        let drafted = self.draft.map_or(0, |open| open.len);
+        let end = self.used().saturating_add(drafted);
+        let len = self.entries.remove(place).len;
+        let cells = Cell::from_mut(self.bytes.as_mut_slice()).as_slice_of_cells();
+        let behind = cells.iter().take(end).skip(start.saturating_add(len));
+        for (to, from) in cells.iter().skip(start).zip(behind) {
+            to.set(from.get());
+        }
+        self.wipe(end.saturating_sub(len));
+    }
+
+    fn wipe(&mut self, from: usize) {
+        self.bytes.get_mut(from..).unwrap_or_default().fill(0);
+    }
+}
+
+impl<const PHONES: usize, const BYTES: usize> Default for RamStore<PHONES, BYTES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const PHONES: usize, const BYTES: usize> RecordStore for RamStore<PHONES, BYTES> {
+    fn begin(&mut self) -> Result<Draft, StoreError> {
+        self.wipe(self.used());
+        let draft = Draft(self.next_number());
+        self.draft = Some(OpenDraft { draft, len: 0 });
+        Ok(draft)
+    }
+
+    fn append(&mut self, draft: Draft, bytes: &[u8]) -> Result<(), StoreError> {
+        let used = self.used();
+        let open = self.draft.as_mut().filter(|open| open.draft == draft);
+        let open = open.ok_or(StoreError::Displaced)?;
+        let room = self.bytes.get_mut(used.saturating_add(open.len)..).unwrap_or_default();
+        let room = room.get_mut(..bytes.len()).ok_or(StoreError::Full)?;
+        for (to, from) in room.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        open.len = open.len.saturating_add(bytes.len());
+        Ok(())
+    }
+
+    fn read_draft(&self, draft: Draft, offset: usize, to: &mut [u8]) -> usize {
+        let Some(open) = self.opened(draft) else { return 0 };
+        let bytes = self.bytes.get(self.used()..).unwrap_or_default();
+        copy(bytes.get(..open.len).unwrap_or_default(), offset, to)
+    }
+
+    fn commit(&mut self, draft: Draft, id: &str) -> Result<(), StoreError> {
+        let number = self.opened(draft).ok_or(StoreError::Displaced)?.draft.0;
+        let older = self.place(|entry| entry.id == id);
+        let Ok(id) = String::try_from(id) else {
+            self.abandon(draft);
+            return Err(StoreError::Full);
+        };
+        if older.is_none() && self.entries.is_full() {
+            self.abandon(draft);
+            return Err(StoreError::Full);
+        }
+        if let Some((place, start)) = older {
+            self.remove(place, start);
+        }
+        let len = self.draft.take().map_or(0, |open| open.len);
+        self.entries.push(Entry { id, number, len }).map_err(|_| StoreError::Full)
+    }
+
+    fn abandon(&mut self, draft: Draft) {
+        if self.opened(draft).is_some() {
+            self.draft = None;
+            self.wipe(self.used());
+        }
+    }
+
+    fn find(&self, id: &str) -> Option<Record> {
+        let entry = self.entries.iter().find(|entry| entry.id == id)?;
+        Some(Record { number: entry.number, len: u32::try_from(entry.len).ok()? })
+    }
+
+    fn read(&self, record: Record, offset: usize, to: &mut [u8]) -> usize {
+        let Some((place, start)) = self.place(|entry| entry.number == record.number) else {
+            return 0;
+        };
+        let len = self.entries.get(place).map_or(0, |entry| entry.len);
+        let bytes = self.bytes.get(start..).unwrap_or_default();
+        copy(bytes.get(..len).unwrap_or_default(), offset, to)
+    }
+
+    fn delete(&mut self, id: &str) -> Result<(), StoreError> {
+        let (place, start) = self.place(|entry| entry.id == id).ok_or(StoreError::Missing)?;
+        self.remove(place, start);
+        Ok(())
+    }
+}
+
+/// Copies what stands at an offset; returns how much there was.
+fn copy(from: &[u8], offset: usize, to: &mut [u8]) -> usize {
+    let mut copied = 0;
+    for (to, from) in to.iter_mut().zip(from.iter().skip(offset)) {
+        *to = *from;
+        copied += 1;
+    }
+    copied
 }
