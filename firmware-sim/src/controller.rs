@@ -9,9 +9,7 @@
 use crate::bus::Bus;
 use crate::bus::pipe::ControlState;
 use std::task::Poll;
-use usbmux_dongle::usb::{
-    BulkEndpoint, HostController, Piece, Port, Setup, Speed, TransferError,
-};
+use usbmux_dongle::usb::{BulkEndpoint, HostController, Piece, Port, Setup, Speed, TransferError};
 use usbmux_phone::Options;
 
 /// Packets that the receive FIFO and the transmit buffer hold each.
@@ -98,7 +96,9 @@ impl HostController for Controller {
         self.piece.clear();
         let mut ends_transfer = false;
         while !ends_transfer
-            && input.next_length().is_some_and(|next| self.piece.len() + next <= FIFO_PACKETS * size)
+            && input
+                .next_length()
+                .is_some_and(|next| self.piece.len() + next <= FIFO_PACKETS * size)
             && let Some(packet) = input.take()
         {
             ends_transfer = packet.len() < size;
@@ -150,7 +150,11 @@ mod tests {
         }
     }
 
-    fn control(usb: &mut Controller, address: u8, setup: [u8; 8]) -> Result<Vec<u8>, TransferError> {
+    fn control(
+        usb: &mut Controller,
+        address: u8,
+        setup: [u8; 8],
+    ) -> Result<Vec<u8>, TransferError> {
         let [request_type, request, a, b, c, d, e, f] = setup;
         let word = |low, high| u16::from_le_bytes([low, high]);
         let (value, index, length) = (word(a, b), word(c, d), word(e, f));

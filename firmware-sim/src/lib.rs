@@ -1,5 +1,10 @@
 //! A simulated board for the dongle's firmware, and everything around it.
+pub mod board;
 pub mod bus;
+pub mod cable;
 pub mod controller;
+pub mod cpu;
+pub mod live;
+pub mod pc;
 mod time;
 pub use time::Nanos;

@@ -449,13 +449,8 @@ impl Bus {
             false => {
                 let repeats = self.output.repeats;
                 let toggle = self.output.toggle;
-                let answer = self.device.out_packet(
-                    at.instant(),
-                    address,
-                    endpoint.address,
-                    toggle,
-                    packet,
-                );
+                let answer =
+                    self.device.out_packet(at.instant(), address, endpoint.address, toggle, packet);
                 self.stats.repeats += u64::from(repeats && answer == Handshake::Ack);
                 answer
             }

@@ -1,1 +1,28 @@
-fn main() {}
+//! `usbmux-sim`: the dongle and the virtual phone on a simulated board, for programs of this machine
+//! and for people who want to see what happens.
+//!
+//! What a command line is made of stands in `args`, each subcommand in its own file.
+
+mod args;
+mod dongle;
+mod failure;
+mod phone;
+mod ports;
+
+use args::{Cli, Command};
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let done = args::parse().and_then(run);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Dongle(arguments) => dongle::run(arguments),
+    }
+}

@@ -1,0 +1,100 @@
+//! The command line: what may be written, and nothing of what it does.
+
+use crate::failure::Failure;
+use crate::phone::PhoneArgs;
+use crate::ports::PortPair;
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
+use usbmux_dongle::usb;
+
+/// Runs the usbmux dongle and a virtual phone on a simulated board.
+#[derive(Debug, Parser)]
+#[command(name = "usbmux-sim", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Lets programs of this machine use a phone through the simulated dongle, until interrupted
+    Dongle(DongleArgs),
+}
+
+const DONGLE_HELP: &str = "\
+Examples:
+  usbmux-sim dongle --forward 2222:22 --phone-port 22=127.0.0.1:22
+  usbmux-sim dongle --speed high --phone-quirk slow --seconds 60
+
+It ends with Ctrl-C. Exit status: 0 done, 1 failed, 2 wrong usage";
+
+#[derive(Debug, Args)]
+#[command(after_help = DONGLE_HELP)]
+pub(crate) struct DongleArgs {
+    /// Where this machine's programs find the dongle's socket protocol
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:27015")]
+    pub(crate) listen: SocketAddr,
+    /// A port of this machine (0: any free one) and the port of the phone that it leads to, through
+    /// the dongle (repeatable)
+    #[arg(long, value_name = "LOCAL:DEVICE")]
+    pub(crate) forward: Vec<PortPair>,
+    /// Bit rate of the dongle's USB port
+    #[arg(long, value_enum, default_value_t = Speed::Full)]
+    pub(crate) speed: Speed,
+    /// End after this time
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
+    /// Say more (repeatable)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Speed {
+    /// 12 Mbit/s, packets of 64 bytes
+    Full,
+    /// 480 Mbit/s, packets of 512 bytes
+    High,
+}
+
+impl From<Speed> for usb::Speed {
+    fn from(speed: Speed) -> Self {
+        match speed {
+            Speed::Full => usb::Speed::Full,
+            Speed::High => usb::Speed::High,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let parsed = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed.ok_or("write a number of seconds, such as 30 or 0.5")
+}
+
+/// Reads the arguments of this process. Help and version are printed here.
+pub(crate) fn parse() -> Result<Cli, Failure> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            // There is nothing to do about an output that is closed.
+            let _ = write!(std::io::stdout(), "{error}");
+            Failure::done()
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Failure::usage("no command is given; see usbmux-sim --help")
+        }
+        _ => Failure::usage(one_line(&error.to_string())),
+    })
+}
+
+/// The first paragraph of clap's message, which says what is wrong, as one line.
+fn one_line(message: &str) -> String {
+    let first = message.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    let what = words.join(" ");
+    format!("{}; see usbmux-sim --help", what.strip_prefix("error: ").unwrap_or(&what))
+}
