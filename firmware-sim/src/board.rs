@@ -235,13 +235,53 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::pc::DONGLE_ADDRESS;
+    use crate::pc::client::{Content, Progress, Stream, Streams};
+    use usbmux_phone::{CHARGEN, ECHO};
+
+    fn board(speed: Speed, ports: &[(u16, u16)]) -> Board {
+        let forwards = ports.iter().map(|&(port, device_port)| Forward { port, device_port });
+        let cpu = if speed == Speed::Full { Cpu::MHZ_72 } else { Cpu::MHZ_528 };
+        let options =
+            BoardOptions { speed, cpu, forwards: forwards.collect(), ..BoardOptions::default() };
+        let mut board = Board::new(&options).unwrap();
+        board.plug_in();
+        let ready = board.run_while(Nanos::from_millis(10_000), &mut (), |board| {
+            board.pc.dongle_address().is_none() || board.dongle().phone().is_none()
+        });
+        assert!(ready, "{:?} {:?}", board.pc, board.dongle().link());
+        board
+    }
+
+    fn run(board: &mut Board, streams: &mut Streams, seconds: u64) {
+        let limit = board.now() + Nanos::from_millis(1000 * seconds);
+        assert!(streams.run(board, limit), "{streams:#?} {:#?}", board.dongle().counters());
+    }
 
     #[test]
-    fn the_dongle_gets_an_address() {
-        let mut board = Board::new(&BoardOptions::default()).unwrap();
-        let leased = board.run_while(Nanos::from_millis(30_000), &mut (), |board| {
-            board.pc.dongle_address().is_none()
-        });
-        assert!(leased && board.pc.dongle_address() == Some(DONGLE_ADDRESS));
+    fn the_dongle_gets_an_address_and_finds_the_phone() {
+        let board = board(Speed::Full, &[]);
+        assert_eq!(board.pc.dongle_address(), Some(DONGLE_ADDRESS));
+    }
+
+    #[test]
+    fn an_echo_comes_back_whole() {
+        for speed in [Speed::Full, Speed::High] {
+            let mut board = board(speed, &[(7, ECHO)]);
+            let mut streams = Streams(vec![Stream::new(7, Content::Echo(100_000), 1)]);
+            run(&mut board, &mut streams, 60);
+            assert_eq!(streams.0[0].progress(), Progress::Done);
+        }
+    }
+
+    #[test]
+    fn four_connections_fill_a_full_speed_pipe() {
+        let mut board = board(Speed::Full, &[(19, CHARGEN)]);
+        let mut streams =
+            Streams((0..4).map(|salt| Stream::new(19, Content::Chargen(1 << 20), salt)).collect());
+        let before = board.now();
+        run(&mut board, &mut streams, 60);
+        let time = board.now() - before;
+        let rate = streams.received() as f64 / (time.0 as f64 / 1e9);
+        assert!(rate >= 0.9 * 1_216_000.0);
     }
 }

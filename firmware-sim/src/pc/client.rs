@@ -2,7 +2,7 @@
 //! dongle's, with every byte compared.
 
 use super::{Connection, Pc, is_over};
-use crate::board::Programs;
+use crate::board::{Board, Programs};
 use crate::time::Nanos;
 use smoltcp::socket::tcp::{Socket, State};
 use std::fmt;
@@ -213,6 +213,17 @@ impl Streams {
     pub fn are_over(&self) -> bool {
         let over = |progress| !matches!(progress, Progress::Waiting | Progress::Open);
         self.0.iter().all(|stream| over(stream.progress))
+    }
+
+    /// Goes on until all are over; says whether that was before the time was.
+    pub fn run(&mut self, board: &mut Board, until: Nanos) -> bool {
+        board.wake_programs();
+        while !self.are_over() {
+            if !board.step(until, self) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Bytes that came, on all of them.
