@@ -145,6 +145,7 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
                 _ => {}
             }
         }
+        self.link.request(usb);
         true
     }
 

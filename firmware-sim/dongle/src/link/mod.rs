@@ -145,8 +145,7 @@ impl<'a> Link<'a> {
                 }
             }
             Phase::Clearing { .. } => self.clear(now, usb, counters),
-            Phase::Running { .. } => usb.request(),
-            _ => {}
+            _ => self.request(usb),
         }
         false
     }
@@ -291,6 +290,13 @@ impl<'a> Link<'a> {
     }
 
     // ---- bulk transfers
+
+    /// Asks for the next piece. Whatever it is finds room: the phone has no more credit than that.
+    pub(crate) fn request(&mut self, usb: &mut impl HostController) {
+        if matches!(self.phase, Phase::Running { .. }) {
+            usb.request();
+        }
+    }
 
     /// The next piece from the phone, if one has arrived.
     pub(crate) fn piece<'u>(
