@@ -40,6 +40,7 @@ pub(crate) type Connections = heapless::Vec<ConnectionStatus, MAX_SHOWN, u8>;
 
 /// What is served on one socket.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the place is budgeted for the largest")]
 enum Service {
     /// Nothing.
     Free,
