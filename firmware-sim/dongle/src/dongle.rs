@@ -223,10 +223,10 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
 
     /// Takes one frame that Ethernet delivered; says whether there was one.
     fn take_frame(&mut self, now: Instant, ethernet: &mut impl Device) -> bool {
-        let (relays, link) = (&mut self.relays, self.link.mux.link());
+        let (relays, has_phone) = (&mut self.relays, self.link.phone().is_some());
         let counters = &mut self.counters;
         self.net.receive(stack_time(now), ethernet, counters, |sockets, opening, counters| {
-            relays.opening(now, sockets, opening, link, counters);
+            relays.opening(now, sockets, opening, has_phone, counters);
         })
     }
 

@@ -18,7 +18,7 @@ use pipe::{End, Pipe, is_gone};
 use smoltcp::socket::tcp;
 use smoltcp::wire::IpAddress;
 use talking::{Became, Talking};
-use usbmux_core::{ConnId, Event, Instant, LinkState};
+use usbmux_core::{ConnId, Event, Instant};
 
 /// How long a handshake may take.
 const ACCEPT_PATIENCE: Duration = Duration::from_secs(10);
@@ -147,7 +147,7 @@ impl<'a> Relays<'a> {
         now: Instant,
         sockets: &mut Sockets<'a>,
         opening: Opening,
-        link: LinkState,
+        has_phone: bool,
         counters: &mut Counters,
     ) {
         let Some(purpose) = self.ports.purpose(opening.port) else { return };
@@ -159,7 +159,7 @@ impl<'a> Relays<'a> {
         if sockets.iter().any(|socket| is_known(socket)) {
             return;
         }
-        if matches!(purpose, Purpose::Forward { .. }) && !matches!(link, LinkState::Up { .. }) {
+        if matches!(purpose, Purpose::Forward { .. }) && !has_phone {
             counters.refused_phone = counters.refused_phone.wrapping_add(1);
             return;
         }
@@ -274,7 +274,9 @@ impl<'a> Relays<'a> {
                 }
                 Service::Piping(pipe) => {
                     let mid_frame = pipe.conn().is_some_and(|conn| outgoing.awaits(conn));
-                    if let Some(end) = pipe.turn(now, socket, turn.engine, mid_frame) {
+                    let has_phone = turn.shared.phone.is_some();
+                    let end = pipe.turn(now, socket, turn.engine, has_phone, mid_frame);
+                    if let Some(end) = end {
                         relay.end(now, socket, end);
                     }
                 }

@@ -21,9 +21,9 @@ use usbmux_core::{CloseReason, ConnId, ConnectError, Instant};
 /// last byte.
 const LINGER: Duration = Duration::from_secs(30);
 
-/// How long a place in the engine is waited for: one of a connection that just ended may need to
-/// send its reset first.
-const PLACE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the engine is waited for: a place of a connection that just ended may need to send its
+/// reset first, and a phone that is here may be about to get another session.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a connection's end looks to the other machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// A forward: the connection to the phone is yet to be made.
     pub(crate) fn to_port(now: Instant, port: u16) -> Self {
-        let state = State::Wanted { until: now + PLACE_PATIENCE };
+        let state = State::Wanted { until: now + PATIENCE };
         Pipe { forward: true, ..Pipe::with(now, state, port) }
     }
 
@@ -147,13 +147,15 @@ impl Pipe {
 
     // ---- the other machine's side
 
-    /// Does what is due; says how it ends, once it does. `mid_frame`: a frame of this connection's is
-    /// on its way to USB, and will ask for more of its payload.
+    /// Does what is due; says how it ends, once it does. `has_phone`: a phone is here, with a session
+    /// or about to get one. `mid_frame`: a frame of this connection's is on its way to USB, and will ask
+    /// for more of its payload.
     pub(crate) fn turn(
         &mut self,
         now: Instant,
         socket: &mut tcp::Socket<'_>,
         engine: &mut Engine<'_>,
+        has_phone: bool,
         mid_frame: bool,
     ) -> Option<End> {
         let gone = is_gone(socket);
@@ -162,7 +164,10 @@ impl Pipe {
                 self.give_up(now, engine);
                 return Some(End::Abort);
             }
-            State::Wanted { until } => return self.open(now, socket, engine, until),
+            State::Wanted { until } => {
+                let may_wait = has_phone && now < until;
+                return self.open(now, socket, engine, may_wait);
+            }
             State::Opening(_) | State::Closing(_) => {}
             State::Open(conn) => {
                 self.tell_held(now, socket, engine);
@@ -208,11 +213,11 @@ impl Pipe {
         now: Instant,
         socket: &tcp::Socket<'_>,
         engine: &mut Engine<'_>,
-        until: Instant,
+        may_wait: bool,
     ) -> Option<End> {
         match engine.connect(now, self.port, capacity(socket)) {
             Ok(conn) => self.state = State::Opening(conn),
-            Err(ConnectError::NoSlot | ConnectError::NoPort { .. }) if now < until => {}
+            Err(error) if may_wait && passes(error) => {}
             Err(_) => return Some(End::Abort),
         }
         None
@@ -258,6 +263,12 @@ impl Pipe {
         self.to_phone += bytes as u64;
         self.active_at = now;
     }
+}
+
+/// Whether a connection that cannot be made now may be made soon, if the phone stays.
+pub(super) fn passes(error: ConnectError) -> bool {
+    use ConnectError::{LinkDown, NoPort, NoSlot};
+    matches!(error, LinkDown | NoSlot | NoPort { .. })
 }
 
 /// Whether the other machine can neither send nor hear any more.

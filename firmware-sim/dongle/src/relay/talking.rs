@@ -1,6 +1,6 @@
 //! One connection in which the socket protocol is spoken, until it becomes a pipe.
 
-use super::pipe::{End, Pipe, is_gone};
+use super::pipe::{self, End, Pipe, is_gone, passes};
 use crate::link::Engine;
 use crate::records::RecordStore;
 use crate::talk::{Action, ConnectOutcome, Conversation, Shared};
@@ -18,9 +18,6 @@ const RESULT_ROOM: u32 = 512;
 
 /// Rounds of read, write and action in one turn.
 const ROUNDS: usize = 4;
-
-/// How long a place in the engine is waited for.
-const PLACE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How far a Connect is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +128,7 @@ impl Talking {
             }
             match self.conversation.poll_action() {
                 Some(Action::Connect { port }) => {
-                    self.connect = Connect::Wanted { port, until: now + PLACE_PATIENCE };
+                    self.connect = Connect::Wanted { port, until: now + pipe::PATIENCE };
                 }
                 Some(Action::Pipe) => return self.pipe(now, shared),
                 Some(Action::Close) => return self.over(now, engine, shared, End::Orderly),
@@ -139,7 +136,7 @@ impl Talking {
                 None => {}
             }
         }
-        self.open(now, socket, engine);
+        self.open(now, socket, engine, shared.phone.is_some());
         if self.is_tired(now) {
             return self.over(now, engine, shared, End::Orderly);
         }
@@ -179,7 +176,13 @@ impl Talking {
 
     /// Asks the engine for the connection that the client wants, once earlier answers have left:
     /// from then on the transmit buffer is the phone's window, but for the answer's room.
-    fn open(&mut self, now: Instant, socket: &tcp::Socket<'_>, engine: &mut Engine<'_>) {
+    fn open(
+        &mut self,
+        now: Instant,
+        socket: &tcp::Socket<'_>,
+        engine: &mut Engine<'_>,
+        has_phone: bool,
+    ) {
         let Connect::Wanted { port, until } = self.connect else { return };
         if socket.send_queue() > 0 {
             return;
@@ -187,7 +190,7 @@ impl Talking {
         let capacity = u32::try_from(socket.send_capacity()).unwrap_or(u32::MAX);
         match engine.connect(now, port, capacity.saturating_sub(RESULT_ROOM)) {
             Ok(conn) => self.connect = Connect::Opening { port, conn },
-            Err(ConnectError::NoSlot | ConnectError::NoPort { .. }) if now < until => {}
+            Err(error) if has_phone && now < until && passes(error) => {}
             Err(ConnectError::LinkDown) => self.failed(ConnectOutcome::NoPhone),
             Err(_) => self.failed(ConnectOutcome::Refused),
         }

@@ -48,6 +48,8 @@ struct Under<T> {
 pub(crate) struct Faults {
     /// OUT packets that never reach the phone.
     pub(crate) lose_out: u32,
+    /// OUT packets that are acknowledged and never reach the phone's software.
+    pub(crate) swallow_out: u32,
     /// IN packets of which the controller hears nothing but noise.
     pub(crate) lose_in: u32,
     /// Control transfers that get no answer at all.
@@ -196,6 +198,11 @@ impl<'c> Bus<'c> {
             return;
         }
         let (address, toggle) = (self.address, self.out_toggle);
+        if self.faults.swallow_out > 0 {
+            self.faults.swallow_out -= 1;
+            self.out_result = Some(Ok(()));
+            return;
+        }
         match self.phone.out_packet(now, address, endpoint.address, toggle, &under.what) {
             Handshake::Ack => {
                 self.out_toggle = toggle.next();
