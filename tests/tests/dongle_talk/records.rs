@@ -1,9 +1,11 @@
 //! Pair records: larger than any buffer, through sockets in any slicing, kept in a small memory.
 
 use plist::{Dictionary, Value};
+use usbmux_dongle::records::{Draft, NoStore, Record, RecordStore, StoreError};
+use usbmux_dongle::talk::{Conversation, Shared};
 use usbmux_tests::socket::{Message, message_bytes, request};
 
-use crate::desk::{Desk, Fate, Socket, ask};
+use crate::desk::{Desk, Fate, Socket, Store, ask};
 
 const FIRST: &str = "00008030-0000000000000001";
 const SECOND: &str = "ABCDEF0123456789ABCDEF0123456789ABCDEF01";
@@ -269,4 +271,107 @@ fn a_record_replaced_while_it_is_read_ends_that_conversation() {
     assert_eq!(code(&mut desk, &save(FIRST, &record(5000, false)), 1000), 0);
     reader.run(&mut desk);
     assert_eq!((reader.received.len(), reader.fate), (0, Fate::Closed));
+}
+
+#[test]
+fn a_record_deleted_before_its_first_byte_is_told_as_missing() {
+    let mut desk = Desk::with_phone();
+    assert_eq!(code(&mut desk, &save(FIRST, &record(100, false)), 1000), 0);
+    let mut reader = Socket::new();
+    let request = request(5, "ReadPairRecord", &[("PairRecordID", FIRST.into())]);
+    reader.conversation.read(&request, &mut desk.shared());
+    assert_eq!(delete(&mut desk, FIRST), 0);
+    reader.run(&mut desk);
+    assert_eq!((reader.messages(), reader.fate), (vec![Message::result(5, 2)], Fate::Open));
+}
+
+/// A store that counts drafts which somebody still has to end.
+struct Ledger {
+    store: Store,
+    open: Option<Draft>,
+    begun: usize,
+}
+
+impl RecordStore for Ledger {
+    fn begin(&mut self) -> Result<Draft, StoreError> {
+        let draft = self.store.begin()?;
+        self.open = Some(draft);
+        self.begun += 1;
+        Ok(draft)
+    }
+
+    fn append(&mut self, draft: Draft, bytes: &[u8]) -> Result<(), StoreError> {
+        self.store.append(draft, bytes)
+    }
+
+    fn read_draft(&self, draft: Draft, offset: usize, to: &mut [u8]) -> usize {
+        self.store.read_draft(draft, offset, to)
+    }
+
+    fn commit(&mut self, draft: Draft, id: &str) -> Result<(), StoreError> {
+        self.open = self.open.filter(|&open| open != draft);
+        self.store.commit(draft, id)
+    }
+
+    fn abandon(&mut self, draft: Draft) {
+        self.open = self.open.filter(|&open| open != draft);
+        self.store.abandon(draft);
+    }
+
+    fn find(&self, id: &str) -> Option<Record> {
+        self.store.find(id)
+    }
+
+    fn read(&self, record: Record, offset: usize, to: &mut [u8]) -> usize {
+        self.store.read(record, offset, to)
+    }
+
+    fn delete(&mut self, id: &str) -> Result<(), StoreError> {
+        self.store.delete(id)
+    }
+}
+
+/// Says something to a store and hangs up; the numbers of the Results.
+fn say_and_hang_up(store: &mut impl RecordStore, message: &[u8]) -> Vec<Option<u64>> {
+    let mut desk = Desk::new();
+    let mut conversation = Conversation::new();
+    let mut shared =
+        Shared { phone: None, store, listeners: &mut desk.listeners, buid: crate::desk::BUID };
+    conversation.read(message, &mut shared);
+    let mut room = vec![0; 1000];
+    let written = conversation.write(&mut room, &mut shared);
+    conversation.end(&mut shared);
+    let answers = Message::all(&room[..written]).unwrap();
+    answers.iter().map(|answer| answer.number("Number")).collect()
+}
+
+#[test]
+fn every_draft_is_ended_however_its_message_ends() {
+    let good = record(500, false);
+    let mut other_type = save_data_first(FIRST, &good);
+    let at = other_type.windows(14).rposition(|window| window == b"SavePairRecord").unwrap();
+    other_type[at..at + 14].copy_from_slice(b"ReadPairRecord");
+    let whole = save_data_first(FIRST, &good);
+    for (message, codes) in [
+        (whole.clone(), vec![Some(0)]),
+        (whole[..whole.len() / 2].to_vec(), vec![]),
+        (whole[..whole.len() - 1].to_vec(), vec![]),
+        (other_type, vec![Some(2)]),
+        (save_data_first("..", &good), vec![Some(22)]),
+        (save_data_first(FIRST, b"<plist/>"), vec![Some(22)]),
+        (save_data_first(FIRST, &record(40_000, true)), vec![Some(28)]),
+    ] {
+        let mut ledger = Ledger { store: Store::new(), open: None, begun: 0 };
+        assert_eq!(say_and_hang_up(&mut ledger, &message), codes);
+        assert_eq!((ledger.begun, ledger.open), (1, None), "{codes:?}");
+    }
+}
+
+#[test]
+fn a_dongle_without_a_store_says_so() {
+    let store = &mut NoStore;
+    let id = [("PairRecordID", FIRST.into())];
+    assert_eq!(say_and_hang_up(store, &save(FIRST, &record(10, true))), [Some(28)]);
+    assert_eq!(say_and_hang_up(store, &request(1, "ReadPairRecord", &id)), [Some(2)]);
+    assert_eq!(say_and_hang_up(store, &request(1, "DeletePairRecord", &id)), [Some(2)]);
 }

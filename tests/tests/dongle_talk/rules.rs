@@ -113,15 +113,8 @@ fn a_refused_connect_leaves_the_socket_for_another_try() {
     let mut desk = Desk::with_phone();
     let mut socket = Socket::new();
     let nobody = request(6, "Connect", &[("DeviceID", 2.into()), ("PortNumber", 1792.into())]);
-    let bytes = [connect(81), connect(0), nobody, connect(7)].concat();
-    // Pipelined, a request behind a Connect interrupts it: one at a time.
-    for message in [&bytes[..]; 1] {
-        let mut rest = message;
-        while let Some(length) = rest.first_chunk::<4>() {
-            let (one, more) = rest.split_at(u32::from_le_bytes(*length) as usize);
-            socket.send(&mut desk, one, 20);
-            rest = more;
-        }
+    for message in [connect(81), connect(0), nobody, connect(7)] {
+        socket.send(&mut desk, &message, 20);
     }
     let codes: Vec<_> = socket.messages().iter().map(|answer| answer.number("Number")).collect();
     assert_eq!(codes, [Some(3), Some(3), Some(2), Some(0)]);
@@ -314,4 +307,42 @@ fn a_serial_number_cannot_break_out_of_its_string() {
     let properties = &list[0].as_dictionary().unwrap()["Properties"];
     let serial = properties.as_dictionary().unwrap()["SerialNumber"].as_string();
     assert_eq!(serial, Some("</string><a>&\"'x"));
+}
+
+#[test]
+fn what_changes_before_the_first_byte_is_told_as_it_is() {
+    let mut desk = Desk::with_phone();
+    let mut socket = Socket::new();
+    socket.conversation.read(&request(1, "ListDevices", &[]), &mut desk.shared());
+    desk.phone = None;
+    socket.run(&mut desk);
+    let messages = socket.messages();
+    assert_eq!(messages[0].dictionary()["DeviceList"].as_array().unwrap().len(), 0);
+    assert_eq!(socket.fate, Fate::Open);
+}
+
+#[test]
+fn more_listeners_than_places_hear_all_the_same() {
+    let mut desk = Desk::with_phone();
+    let mut listeners: Vec<_> = (0..6).map(|_| listener(&mut desk)).collect();
+    assert_eq!(desk.listeners.count(), 4);
+    desk.phone = None;
+    for socket in &mut listeners {
+        socket.run(&mut desk);
+        assert_eq!(socket.messages(), [event("Detached", 1)]);
+    }
+    // The one that has no place takes nobody else's.
+    listeners.pop().unwrap().end(&mut desk);
+    assert_eq!(desk.listeners.count(), 4);
+}
+
+#[test]
+fn listeners_that_leave_are_gone_at_once() {
+    let mut desk = Desk::with_phone();
+    let mut socket = listener(&mut desk);
+    socket.conversation.end_of_input();
+    socket.run(&mut desk);
+    assert_eq!(socket.fate, Fate::Closed);
+    socket.end(&mut desk);
+    assert_eq!(desk.listeners.count(), 0);
 }

@@ -60,6 +60,9 @@ pub struct Page {
     is_finished: bool,
 }
 
+// One of these stands in RAM for each connection to the page; most of it is the first line.
+const _: () = assert!(size_of::<Page>() <= 160);
+
 /// How far an answer is written. A list may grow or shrink meanwhile.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cursor {

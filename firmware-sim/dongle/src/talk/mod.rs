@@ -10,6 +10,12 @@
 //!
 //! What requests mean is decided in `usbmux_core::session`, as at the daemon. How XML is read
 //! without memory for it is in `xml` and `dictionary`, how answers are written in `reply`.
+//!
+//! Where it differs from `umuxd`, for want of memory: a tag may have 64 bytes, and CDATA is not
+//! read (both: Result 1); of a listener its bundle is not kept, and 32 bytes of its name; of a
+//! binary pair record only the frame is checked; two clients that save at the same moment disturb
+//! each other (the one that began first is answered 16, `EBUSY`); what a reply tells of may go
+//! before its last byte is written, which ends the conversation.
 
 use heapless::{String, Vec};
 use usbmux_core::session::{
@@ -106,6 +112,10 @@ pub struct Conversation {
     /// A message could not be finished.
     broken: bool,
 }
+
+// One of these stands in RAM for each connection; most of it is the id of a record, the name of a
+// program, and the longest tag.
+const _: () = assert!(size_of::<Conversation>() <= 384);
 
 /// Whose answer a Connect waits for.
 #[derive(Clone, Copy, Debug)]
