@@ -199,7 +199,7 @@ impl ControlEndpoint {
     }
 
     /// The alternate setting of an interface of the active configuration.
-    fn alternate(&self, interface: u16) -> Option<u8> {
+    pub(crate) fn alternate(&self, interface: u16) -> Option<u8> {
         let interfaces = match self.configuration {
             1 => 1,
             3 => 2,

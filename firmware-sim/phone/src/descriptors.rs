@@ -25,6 +25,8 @@ pub(crate) mod kind {
     pub(crate) const DEVICE: u8 = 1;
     pub(crate) const CONFIGURATION: u8 = 2;
     pub(crate) const STRING: u8 = 3;
+    pub(crate) const INTERFACE: u8 = 4;
+    pub(crate) const ENDPOINT: u8 = 5;
     pub(crate) const DEVICE_QUALIFIER: u8 = 6;
     pub(crate) const OTHER_SPEED_CONFIGURATION: u8 = 7;
 }

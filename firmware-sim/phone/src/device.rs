@@ -85,7 +85,7 @@ pub enum Control {
     Data(Vec<u8>),
     /// The phone does not do that.
     Stall,
-    /// Nobody answers at this address.
+    /// Nobody answers at this address, or the phone never does.
     Silence,
 }
 
@@ -146,7 +146,8 @@ impl Device {
         });
         Device {
             phone: Phone::new(options),
-            control: ControlEndpoint::new(identity.clone(), options.max_packet),
+            control: ControlEndpoint::new(identity.clone(), options.max_packet)
+                .with_quirks(&options.quirks),
             identity,
             max_packet: options.max_packet.max(1),
             plugged: false,
@@ -226,6 +227,7 @@ impl Device {
         let had_mux = self.control.has_mux();
         let data = match self.control.answer(setup) {
             Answer::Stall => return Control::Stall,
+            Answer::Nothing => return Control::Silence,
             Answer::Data(data) => data,
             Answer::Switch { data, .. } => {
                 self.leave_bus(now);

@@ -5,6 +5,8 @@
 //! | floor | file | what it does |
 //! |---|---|---|
 //! | kernel's cable | `usbip/`, `vhci.rs` | requests of a Linux kernel's virtual host controller |
+//! | QEMU's cable | `usbredir/` | requests of the USB host controllers that QEMU plays |
+//! | outer cables | `remote/` | what these two have in common |
 //! | cable | `plug.rs` | transfers of a host in this program, time, TCP connections of mapped ports |
 //! | bus | `device.rs`, `outside.rs` | packets and handshakes for a simulated bus, `now` as an argument |
 //! | phone | `phone.rs` | engine, programs, quirks; reads no clock and no socket |
@@ -38,8 +40,10 @@ mod options;
 mod outside;
 mod phone;
 mod plug;
+mod remote;
 mod services;
 pub mod usbip;
+pub mod usbredir;
 pub mod vhci;
 
 pub use identity::Identity;
@@ -47,4 +51,5 @@ pub use options::{HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, Unknow
 pub use outside::MappedPorts;
 pub use phone::Counters;
 pub use plug::{PhoneTask, Plug, Unplugged};
+pub use remote::{CableError, Ended};
 pub use services::{CHARGEN, DISCARD, ECHO, LOCKDOWND};

@@ -10,76 +10,30 @@
 mod session;
 mod wire;
 
-use crate::control::ControlEndpoint;
-use crate::identity::Identity;
 use crate::options::Options;
 use crate::plug::Plug;
+use crate::remote::{CableError, Handset};
 use futures_lite::future;
 use session::Session;
 use smol::Async;
 use std::os::unix::net::UnixStream;
-use std::{fmt, io};
 
+pub use crate::remote::Ended;
 pub use wire::Malformed;
 
-/// Why the cable is out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ended {
-    /// The host closed its end of the socket.
-    HungUp,
-    /// The phone's quirk `unplug` pulled it.
-    Unplugged,
-    /// The host switched the mode: the phone is to be plugged in again, and keeps the mode.
-    ModeSwitched,
-}
-
 /// The cable is out because of an error.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum UsbIpError {
-    /// The host sent what is no USB/IP.
-    Malformed(Malformed),
-    /// The socket failed.
-    Socket(io::Error),
-}
-
-impl fmt::Display for UsbIpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            UsbIpError::Malformed(what) => what.fmt(f),
-            UsbIpError::Socket(error) => write!(f, "USB/IP socket: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for UsbIpError {}
-
-impl From<Malformed> for UsbIpError {
-    fn from(what: Malformed) -> Self {
-        UsbIpError::Malformed(what)
-    }
-}
-
-impl From<io::Error> for UsbIpError {
-    fn from(error: io::Error) -> Self {
-        UsbIpError::Socket(error)
-    }
-}
+pub type UsbIpError = CableError<Malformed>;
 
 /// A phone that can be plugged into USB hosts that speak USB/IP, one after the other.
 #[derive(Debug)]
 pub struct UsbIp {
-    options: Options,
-    control: ControlEndpoint,
+    phone: Handset,
 }
 
 impl UsbIp {
     /// A phone that lies on the desk.
     pub fn new(options: Options) -> Self {
-        let control = ControlEndpoint::new(Identity::new(options.number), options.max_packet)
-            .with_quirks(&options.quirks);
-        UsbIp { options, control }
+        UsbIp { phone: Handset::new(options) }
     }
 
     /// Is plugged in until the cable is out; dropping the future pulls it.
@@ -91,9 +45,10 @@ impl UsbIp {
     ///
     /// See [`UsbIpError`]; each of them unplugs the phone.
     pub async fn serve(&mut self, socket: Async<UnixStream>) -> Result<Ended, UsbIpError> {
-        self.control.leave_bus();
-        let (plug, phone) = Plug::new(self.options.clone());
-        let mut session = Session::new(&mut self.control, plug, socket);
+        let Handset { options, control } = &mut self.phone;
+        control.leave_bus();
+        let (plug, phone) = Plug::new(options.clone());
+        let mut session = Session::new(control, plug, socket);
         let phone = async {
             phone.await;
             Ok(Ended::Unplugged)

@@ -17,12 +17,11 @@
 //! isochronous transfers are followed by 16 bytes for each packet. Left out: the other half of the
 //! protocol, by which devices are listed and imported over TCP; a kernel never speaks it.
 
+use crate::remote::TRANSFER_MAX;
 use core::{array, fmt};
 
 /// Length of the fixed part of every message, in bytes.
 pub(super) const HEADER: usize = 48;
-/// The longest transfer, in bytes: all that usbfs allows its users together (usbfs_memory_mb).
-pub(super) const TRANSFER_MAX: usize = 16 << 20;
 /// The most packets of an isochronous transfer; the kernel's own limit is 1024, too.
 const ISOCHRONOUS_PACKETS_MAX: u32 = 1024;
 /// Length of what describes one isochronous packet, in bytes.
