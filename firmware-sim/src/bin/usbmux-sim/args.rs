@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use usbmux_dongle::usb;
 
@@ -22,6 +23,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Lets programs of this machine use a phone through the simulated dongle, until interrupted
     Dongle(DongleArgs),
+    /// Plugs a virtual phone into QEMU, or into this kernel
+    Phone(PlugArgs),
 }
 
 const DONGLE_HELP: &str = "\
@@ -52,6 +55,48 @@ pub(crate) struct DongleArgs {
     pub(crate) verbose: u8,
     #[command(flatten)]
     pub(crate) phone: PhoneArgs,
+}
+
+const PHONE_HELP: &str = "\
+Lines of standard input say what happens to the cable: plug, unplug, quit; at the end of input the \
+phone goes. Each change is a line on standard output.
+
+Examples:
+  qemu-system-arm -M mcimx6ul-evk … -chardev socket,id=ur,path=usb.sock,server=on,wait=off \
+-device usb-redir,chardev=ur,bus=usb-bus.0,port=1 &
+  usbmux-sim phone --usbredir usb.sock
+  sudo modprobe vhci-hcd && sudo usbmux-sim phone --vhci
+
+Exit status: 0 done, 1 failed, 2 wrong usage";
+
+#[derive(Debug, Args)]
+#[command(after_help = PHONE_HELP)]
+pub(crate) struct PlugArgs {
+    #[command(flatten)]
+    pub(crate) host: HostArgs,
+    /// Bit rate of the port
+    #[arg(long, value_enum, default_value_t = Speed::High)]
+    pub(crate) speed: Speed,
+    /// The phone's number: the end of its serial
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) number: u32,
+    /// Say more (repeatable)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(flatten)]
+    pub(crate) phone: PhoneArgs,
+}
+
+/// Whose USB port it is.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub(crate) struct HostArgs {
+    /// QEMU's: the Unix socket of its device usb-redir
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) usbredir: Option<PathBuf>,
+    /// This kernel's: its virtual host controller (as root)
+    #[arg(long)]
+    pub(crate) vhci: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

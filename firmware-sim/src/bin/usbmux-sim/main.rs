@@ -7,6 +7,7 @@ mod args;
 mod dongle;
 mod failure;
 mod phone;
+mod plug;
 mod ports;
 
 use args::{Cli, Command};
@@ -24,5 +25,6 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Dongle(arguments) => dongle::run(arguments),
+        Command::Phone(arguments) => plug::run(arguments),
     }
 }
