@@ -23,11 +23,18 @@ use defmt_semihosting as _;
 use ehci::Ehci;
 use enet::Enet;
 use static_cell::ConstStaticCell;
+use usbmux_dongle::records::NoStore;
+use usbmux_dongle::{Dongle, DongleConfig, Forward, Storage};
 
+static STORAGE: ConstStaticCell<Storage<'static, 4, 4096, 2048>> =
+    ConstStaticCell::new(Storage::new());
 static USB_MEMORY: ConstStaticCell<ehci::Memory> = ConstStaticCell::new(ehci::Memory::new());
 static ETHERNET_MEMORY: ConstStaticCell<enet::Memory> = ConstStaticCell::new(enet::Memory::new());
 
 defmt::timestamp!("{=u64:us}", chip::now().as_micros());
+
+/// Ports of the phone's that have a port of the dongle's: sshd's, at its usual number and 2200.
+const FORWARDS: [Forward; 1] = [Forward { port: 2222, device_port: 22 }];
 
 #[entry]
 fn main() -> ! {
@@ -35,46 +42,19 @@ fn main() -> ! {
     #[allow(unsafe_code)]
     let chip = unsafe { Chip::take() };
     let Chip { usb, ethernet, mut clock } = chip;
+    let config = DongleConfig { forwards: &FORWARDS, ..DongleConfig::DEFAULT };
     let mut usb = Ehci::new(usb, USB_MEMORY.take());
-    let mut ethernet = Enet::new(ethernet, ETHERNET_MEMORY.take(), [2, 0x75, 0x73, 0x62, 0, 1]);
-    defmt::info!("up");
-    probe(&mut usb, &mut ethernet, &mut clock)
-}
-
-fn probe(usb: &mut Ehci, ethernet: &mut Enet, clock: &mut chip::Clock) -> ! {
-    use core::task::Poll;
-    use smoltcp::phy::{Device, RxToken};
-    use usbmux_dongle::usb::{HostController, Port, Setup};
-    let mut last = None;
-    let mut asked = false;
-    let mut buffer = [0; 256];
+    let mut ethernet = Enet::new(ethernet, ETHERNET_MEMORY.take(), config.mac);
+    let storage = STORAGE.take();
+    let mut dongle = Dongle::new(chip::now(), &config, storage, NoStore, &mut ethernet)
+        .expect("the default configuration with one forward is sound");
+    defmt::info!("the dongle is up");
     loop {
+        // In this order: what happens behind an acknowledgement ends the sleep.
         usb.acknowledge();
         ethernet.acknowledge();
-        let port = usb.port();
-        if last != Some(port) {
-            defmt::info!("port {}", match port { Port::Empty => "empty", Port::Attached => "attached", Port::Resetting => "resetting", Port::Enabled(_) => "enabled" });
-            last = Some(port);
-        }
-        match port {
-            Port::Attached => usb.reset_port(),
-            Port::Enabled(_) if !asked => {
-                asked = true;
-                usb.start_control(0, 64, Setup { request_type: 0x80, request: 6, value: 0x100, index: 0, length: 18 });
-            }
-            Port::Empty => asked = false,
-            _ => {}
-        }
-        if let Poll::Ready(result) = usb.poll_control(&mut buffer) {
-            match result {
-                Ok(n) => defmt::info!("descriptor {=[u8]:02x}", &buffer[..n]),
-                Err(_) => defmt::info!("failed"),
-            }
-        }
-        if let Some((frame, _)) = ethernet.receive(smoltcp::time::Instant::ZERO) {
-            frame.consume(|bytes| defmt::info!("frame {}", bytes.len()));
-        }
-        clock.sleep(usb.due());
+        let due = dongle.poll(chip::now(), &mut usb, &mut ethernet);
+        clock.sleep(due.into_iter().chain(usb.due()).min());
     }
 }
 

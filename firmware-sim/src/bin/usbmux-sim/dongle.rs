@@ -64,7 +64,8 @@ pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_log(verbose: u8) {
+/// Starts the log of this project's own crates.
+pub(crate) fn start_log(verbose: u8) {
     let level = match verbose {
         0 => LevelFilter::Warn,
         1 => LevelFilter::Info,

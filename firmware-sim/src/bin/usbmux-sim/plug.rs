@@ -7,10 +7,10 @@
 //! that switches its mode comes back by itself, as a real one does.
 
 use crate::args::{PlugArgs, Speed};
+use crate::dongle::start_log;
 use crate::failure::{Failure, say};
 use futures_lite::io::{AsyncBufReadExt, BufReader, Lines};
 use futures_lite::{StreamExt, future};
-use log::LevelFilter;
 use smol::{Async, Timer};
 use std::error::Error;
 use std::fmt;
@@ -40,13 +40,7 @@ fn max_packet(speed: Speed) -> u16 {
 
 /// Runs the command until `quit`.
 pub(crate) fn run(arguments: PlugArgs) -> Result<(), Failure> {
-    let level = match arguments.verbose {
-        0 => LevelFilter::Warn,
-        1 => LevelFilter::Info,
-        2 => LevelFilter::Debug,
-        _ => LevelFilter::Trace,
-    };
-    env_logger::Builder::new().filter_level(level).init();
+    start_log(arguments.verbose);
     let mut options = arguments.phone.options();
     options.number = arguments.number;
     options.max_packet = max_packet(arguments.speed);
