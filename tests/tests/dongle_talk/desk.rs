@@ -6,34 +6,34 @@ use usbmux_dongle::talk::{
 };
 use usbmux_tests::socket::Message;
 
-pub const BUID: &str = "91884CAA-23C3-9BA1-FEFF-07109DAB2C02";
+pub(crate) const BUID: &str = "91884CAA-23C3-9BA1-FEFF-07109DAB2C02";
 
 /// Two records of 10 KiB each, whatever happens.
-pub type Store = RamStore<2, { 3 * 10 * 1024 }>;
+pub(crate) type Store = RamStore<2, { 3 * 10 * 1024 }>;
 
 /// Longest that a conversation may go on without a pause; more is an endless loop.
 const MAX_TURNS: usize = 100_000;
 
 #[derive(Clone)]
-pub struct Desk {
-    pub phone: Option<PhoneInfo>,
-    pub store: Store,
-    pub listeners: Listeners<[Listening; 4]>,
+pub(crate) struct Desk {
+    pub(crate) phone: Option<PhoneInfo>,
+    pub(crate) store: Store,
+    pub(crate) listeners: Listeners<[Listening; 4]>,
     /// Ports of the phone that accept.
-    pub ports: Vec<u16>,
+    pub(crate) ports: Vec<u16>,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (store, listeners) = (Store::new(), Listeners::new());
         Self { phone: None, store, listeners, ports: vec![7, 9, 19, 22, 62078] }
     }
 
-    pub fn with_phone() -> Self {
+    pub(crate) fn with_phone() -> Self {
         Self { phone: Some(phone(1)), ..Self::new() }
     }
 
-    pub fn shared(&mut self) -> Shared<'_, Store> {
+    pub(crate) fn shared(&mut self) -> Shared<'_, Store> {
         Shared {
             phone: self.phone.as_ref(),
             store: &mut self.store,
@@ -43,7 +43,7 @@ impl Desk {
     }
 }
 
-pub fn phone(device_id: u32) -> PhoneInfo {
+pub(crate) fn phone(device_id: u32) -> PhoneInfo {
     PhoneInfo {
         device_id,
         product_id: 0x12a8,
@@ -55,7 +55,7 @@ pub fn phone(device_id: u32) -> PhoneInfo {
 
 /// What became of a socket.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It takes requests.
     Open,
     Listening,
@@ -64,22 +64,22 @@ pub enum Fate {
 }
 
 /// A client's socket and the conversation at its other end.
-pub struct Socket {
-    pub conversation: Conversation,
+pub(crate) struct Socket {
+    pub(crate) conversation: Conversation,
     /// What the client sent and nobody took.
-    pub unread: Vec<u8>,
+    pub(crate) unread: Vec<u8>,
     /// What the client received.
-    pub received: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     /// How much the conversation can write at once.
-    pub room: usize,
+    pub(crate) room: usize,
     /// Whether a Connect is answered at once, by [`Desk::ports`].
-    pub answers_connect: bool,
-    pub connects: Vec<u16>,
-    pub fate: Fate,
+    pub(crate) answers_connect: bool,
+    pub(crate) connects: Vec<u16>,
+    pub(crate) fate: Fate,
 }
 
 impl Socket {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             conversation: Conversation::new(),
             unread: Vec::new(),
@@ -92,7 +92,7 @@ impl Socket {
     }
 
     /// Sends bytes in pieces of this length.
-    pub fn send(&mut self, desk: &mut Desk, bytes: &[u8], slice: usize) {
+    pub(crate) fn send(&mut self, desk: &mut Desk, bytes: &[u8], slice: usize) {
         for piece in bytes.chunks(slice.max(1)) {
             self.unread.extend(piece);
             self.run(desk);
@@ -100,7 +100,7 @@ impl Socket {
     }
 
     /// Lets the conversation go on until it rests.
-    pub fn run(&mut self, desk: &mut Desk) {
+    pub(crate) fn run(&mut self, desk: &mut Desk) {
         for _ in 0..MAX_TURNS {
             let read = self.conversation.read(&self.unread, &mut desk.shared());
             self.unread.drain(..read);
@@ -133,17 +133,17 @@ impl Socket {
     }
 
     /// What the client received since it was asked last.
-    pub fn messages(&mut self) -> Vec<Message> {
+    pub(crate) fn messages(&mut self) -> Vec<Message> {
         Message::all(&std::mem::take(&mut self.received)).unwrap()
     }
 
-    pub fn end(mut self, desk: &mut Desk) {
+    pub(crate) fn end(mut self, desk: &mut Desk) {
         self.conversation.end(&mut desk.shared());
     }
 }
 
 /// Says one thing on a new socket and hears the answers.
-pub fn ask(desk: &mut Desk, bytes: &[u8], slice: usize) -> (Vec<Message>, Fate) {
+pub(crate) fn ask(desk: &mut Desk, bytes: &[u8], slice: usize) -> (Vec<Message>, Fate) {
     let mut socket = Socket::new();
     socket.send(desk, bytes, slice);
     if socket.conversation.is_listening() {

@@ -5,7 +5,7 @@ use usbmux_tests::random::Random;
 
 /// Which requests are made.
 #[derive(Clone, Copy, PartialEq)]
-pub enum Wording {
+pub(crate) enum Wording {
     /// Those that both dongle and daemon read the same way.
     Understood,
     /// Those, cut and scratched.
@@ -41,10 +41,11 @@ const XML_RECORD: &str = "<?xml version=\"1.0\"?><plist version=\"1.0\"><dict><k
     <string>H</string><key>List</key><array><dict/></array></dict></plist>";
 
 /// A dictionary of one string, `{"K": "V"}`.
-pub const BINARY_RECORD: &[u8] = b"bplist00\xd1\x01\x02\x51K\x51V\x08\x0b\x0d\0\0\0\0\0\0\x01\x01\
+pub(crate) const BINARY_RECORD: &[u8] =
+    b"bplist00\xd1\x01\x02\x51K\x51V\x08\x0b\x0d\0\0\0\0\0\0\x01\x01\
     \0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0f";
 
-pub fn random_request(random: &mut Random, wording: Wording) -> String {
+pub(crate) fn random_request(random: &mut Random, wording: Wording) -> String {
     let mut entries = vec![];
     if !random.once_in(20) {
         let message = *random.pick(&MESSAGES);
