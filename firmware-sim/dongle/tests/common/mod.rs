@@ -5,6 +5,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod cable;
+pub(crate) mod dhcp;
 
 use bus::{Bus, Clock};
 use cable::{End, cable};
