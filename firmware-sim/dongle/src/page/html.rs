@@ -13,7 +13,7 @@ const STYLE: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=
     table { border-collapse: collapse; width: 100% }\n\
     th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8886 }\n\
     th { font-weight: 600 } td { overflow-wrap: anywhere }\n\
-    .n { text-align: right; font-variant-numeric: tabular-nums }\n\
+    .n { text-align: right; font-variant-numeric: tabular-nums } td.n { white-space: nowrap }\n\
     </style>\n</head>\n<body>\n<h1>usbmux dongle</h1>\n";
 
 /// Writes one row of the page.
@@ -106,8 +106,8 @@ fn connections(status: &Status<'_>, out: &mut Window<'_>) {
     out.text(" of ");
     out.number(status.connections_max);
     out.text(
-        "</h2>\n<div><table>\n<tr><th>Client<th>What<th class=\"n\">Port<th class=\"n\">Bytes from phone\
-         <th class=\"n\">Bytes to phone\n",
+        "</h2>\n<div><table>\n<tr><th>Client<th>What<th class=\"n\">Port<th class=\"n\">From phone\
+         <th class=\"n\">To phone\n",
     );
 }
 
