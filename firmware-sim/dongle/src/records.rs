@@ -255,15 +255,13 @@ impl<const PHONES: usize, const BYTES: usize> RecordStore for RamStore<PHONES, B
             self.abandon(draft);
             return Err(StoreError::Full);
         };
-        if older.is_none() && self.entries.is_full() {
-            self.abandon(draft);
-            return Err(StoreError::Full);
-        }
         if let Some((place, start)) = older {
             self.remove(place, start);
         }
         let len = self.draft.take().map_or(0, |open| open.len);
-        self.entries.push(Entry { id, number, len }).map_err(|_| StoreError::Full)
+        let kept = self.entries.push(Entry { id, number, len }).map_err(|_| StoreError::Full);
+        self.wipe(self.used());
+        kept
     }
 
     fn abandon(&mut self, draft: Draft) {

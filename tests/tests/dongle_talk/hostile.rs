@@ -63,6 +63,9 @@ fn entities_are_never_declared() {
         "<!DOCTYPE plist [<!ENTITY a \"Listen\">]><plist><dict><key>MessageType</key>\
          <string>ReadBUID</string></dict></plist>",
     );
+    is_refused(
+        "<!DOCTYPE plist []><plist><dict><key>MessageType</key><string>ReadBUID</string></dict></plist>",
+    );
     is_refused("<plist><dict><key>MessageType</key><string>&a;</string></dict></plist>");
 }
 

@@ -196,6 +196,9 @@ fn only_a_dictionary_is_a_record() {
     let mut wrong_top = good.clone();
     let top = wrong_top.len() - 9;
     wrong_top[top] = 1; // the top object is a key
+    let mut no_objects = good.clone();
+    let count = no_objects.len() - 17;
+    no_objects[count] = 0;
     let mut far_table = good.clone();
     let table = far_table.len() - 2;
     far_table[table] = 0xff;
@@ -205,6 +208,7 @@ fn only_a_dictionary_is_a_record() {
         b"bplist00".to_vec(),
         good[..good.len() - 1].to_vec(),
         wrong_top,
+        no_objects,
         far_table,
         b"<plist><array/></plist>".to_vec(),
         record(50, false)[..200].to_vec(),
@@ -214,6 +218,20 @@ fn only_a_dictionary_is_a_record() {
     }
     for len in 0..good.len() {
         assert_eq!(code(&mut desk, &save(FIRST, &good[..len]), 1000), 22);
+    }
+}
+
+#[test]
+fn base64_ends_with_its_padding() {
+    for (data, expected) in
+        [("QUI=", 22), ("QU I\n=", 22), ("QUI=QUI=", 1), ("QUI", 1), ("QU=I", 1)]
+    {
+        let body = format!(
+            "<plist><dict><key>MessageType</key><string>SavePairRecord</string><key>PairRecordID\
+             </key><string>A</string><key>PairRecordData</key><data>{data}</data></dict></plist>"
+        );
+        let message = message_bytes(1, 8, 1, body.as_bytes());
+        assert_eq!(code(&mut Desk::new(), &message, 100), expected, "{data}");
     }
 }
 

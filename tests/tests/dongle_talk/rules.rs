@@ -299,6 +299,18 @@ fn a_phone_that_goes_in_the_middle_of_its_description_ends_the_conversation() {
 }
 
 #[test]
+fn a_list_of_another_length_does_not_go_on_under_the_old_header() {
+    let mut desk = Desk::new();
+    let listening = listener(&mut desk);
+    let mut socket = Socket::new();
+    socket.conversation.read(&request(1, "ListListeners", &[]), &mut desk.shared());
+    assert_eq!(socket.conversation.write(&mut [0; 100], &mut desk.shared()), 100);
+    listening.end(&mut desk);
+    socket.run(&mut desk);
+    assert_eq!((socket.received.len(), socket.fate), (0, Fate::Closed));
+}
+
+#[test]
 fn a_serial_number_cannot_break_out_of_its_string() {
     let mut desk = Desk::with_phone();
     desk.phone.as_mut().unwrap().serial = "</string><a>&\"'\u{1}x".try_into().unwrap();

@@ -53,7 +53,8 @@ pub(super) struct Reader {
     open: u32,
     depth: u8,
     elements: u16,
-    /// For each depth one bit: a dictionary there has had a key and wants its value.
+    /// For each depth one bit: a dictionary there has had a key and wants its value. It cannot be
+    /// closed then, so a new one begins with 0.
     wants_value: u16,
     /// How deep the dictionary itself lies; 0 before it begins.
     root: u8,
@@ -220,11 +221,8 @@ impl Reader {
         self.depth = self.depth.saturating_add(1);
         self.open = self.open << 4 | element as u32;
         self.text.clear();
-        if element == Element::Dict {
-            self.wants_value &= !(1 << self.depth);
-            if self.root == 0 {
-                self.root = self.depth;
-            }
+        if element == Element::Dict && self.root == 0 {
+            self.root = self.depth;
         }
         if self.is_own() && element != Element::Key {
             self.begin_value(element, sink);
