@@ -13,6 +13,7 @@ use crate::controller::Controller;
 use crate::cpu::Cpu;
 use crate::pc::Pc;
 use crate::time::Nanos;
+use usbmux_core::Config;
 use usbmux_dongle::records::NoStore;
 use usbmux_dongle::usb::Speed;
 use usbmux_dongle::{ConfigError, Dongle, DongleConfig, Forward, Storage};
@@ -31,6 +32,8 @@ pub struct BoardOptions {
     pub phone: Options,
     /// Ports of the dongle that lead to ports of the phone.
     pub forwards: Vec<Forward>,
+    /// The engine's sizes and policies.
+    pub engine: Config,
     /// Everything that is random follows from it.
     pub seed: u64,
 }
@@ -44,6 +47,7 @@ impl Default for BoardOptions {
             cable: CableQuality::default(),
             phone: Options::new(1),
             forwards: Vec::new(),
+            engine: Config::DONGLE,
             seed: 1,
         }
     }
@@ -94,6 +98,7 @@ impl Board {
         let config = DongleConfig {
             forwards: Box::leak(options.forwards.clone().into_boxed_slice()),
             seed: options.seed,
+            engine: options.engine,
             ..DongleConfig::DEFAULT
         };
         let mut end = cable.end(End::Dongle);

@@ -119,6 +119,18 @@ pub struct Cable {
     to_dongle: Lane,
     news: [bool; 2],
     moved_bytes: [u64; 2],
+    log: Option<Vec<SentFrame>>,
+}
+
+/// A frame on the cable, for those who write it down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentFrame {
+    /// When it was handed to the sender's ring.
+    pub at: Nanos,
+    /// Who sent it.
+    pub from: End,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 impl Cable {
@@ -132,7 +144,13 @@ impl Cable {
             to_dongle: Lane::new(RECEIVE_RING),
             news: [false; 2],
             moved_bytes: [0; 2],
+            log: None,
         }
+    }
+
+    /// Begins to write down what is sent, or takes what was written and goes on.
+    pub fn take_log(&mut self) -> Vec<SentFrame> {
+        self.log.replace(Vec::new()).unwrap_or_default()
     }
 
     /// Makes it better or worse from now on.
@@ -198,6 +216,9 @@ impl Cable {
             self.quality.loss_ppm > 0 && self.random.u32(..1_000_000) < self.quality.loss_ppm;
         self.moved_bytes[from as usize] += frame.len() as u64;
         let (now, delay) = (self.now, self.quality.delay);
+        if let Some(log) = &mut self.log {
+            log.push(SentFrame { at: now, from, bytes: frame.clone() });
+        }
         let lane = self.lane_from(from);
         let takes = Nanos((frame.len() as u64 + FRAME_OVERHEAD) * BYTE.0);
         let leaves = lane.leaving.back().copied().unwrap_or(now).max(now) + takes;

@@ -6,8 +6,8 @@
 //! way one buffer of the same size is sent packet by packet. The processor moves every byte that
 //! crosses, and [`take_moved_bytes`](Controller::take_moved_bytes) tells the cycle model of it.
 
-use crate::bus::Bus;
 use crate::bus::pipe::ControlState;
+use crate::bus::{Bus, Timing};
 use std::task::Poll;
 use usbmux_dongle::usb::{BulkEndpoint, HostController, Piece, Port, Setup, Speed, TransferError};
 use usbmux_phone::Options;
@@ -22,18 +22,31 @@ pub struct Controller {
     pub bus: Bus,
     piece: Vec<u8>,
     moved_bytes: u64,
+    swallows_zlps: bool,
 }
 
 impl Controller {
     /// Makes a controller with a bus of this speed and a phone of these options beside it, not
     /// plugged in.
     pub fn new(speed: Speed, options: &Options, seed: u64) -> Self {
-        let bytes = FIFO_PACKETS * usize::from(crate::bus::Timing::of(speed).max_packet);
+        Controller::with_fifo(speed, options, FIFO_PACKETS, seed)
+    }
+
+    /// The same with FIFOs of so many packets.
+    pub fn with_fifo(speed: Speed, options: &Options, packets: usize, seed: u64) -> Self {
+        let bytes = packets * usize::from(Timing::of(speed).max_packet);
         Controller {
             bus: Bus::new(speed, options, bytes, seed),
             piece: Vec::with_capacity(bytes),
             moved_bytes: 0,
+            swallows_zlps: false,
         }
+    }
+
+    /// Makes it a controller whose driver forgets zero-length packets, or mends it: it says that they
+    /// were sent. Several drivers for microcontrollers are like that (PROTOCOL §4).
+    pub fn swallow_zlps(&mut self, swallows: bool) {
+        self.swallows_zlps = swallows;
     }
 
     /// Bytes that the processor moved between FIFOs and memory since this was asked last.
@@ -96,9 +109,7 @@ impl HostController for Controller {
         self.piece.clear();
         let mut ends_transfer = false;
         while !ends_transfer
-            && input
-                .next_length()
-                .is_some_and(|next| self.piece.len() + next <= FIFO_PACKETS * size)
+            && input.next_length().is_some_and(|next| self.piece.len() + next <= input.fifo_bytes())
             && let Some(packet) = input.take()
         {
             ends_transfer = packet.len() < size;
@@ -114,7 +125,9 @@ impl HostController for Controller {
     }
 
     fn send(&mut self, length: usize) {
-        if self.bus.output.place.is_some() && !self.bus.output.is_sending() {
+        if length == 0 && self.swallows_zlps {
+            self.bus.swallowed_zlp();
+        } else if self.bus.output.place.is_some() && !self.bus.output.is_sending() {
             self.bus.output.send(length);
             self.moved_bytes += length as u64;
         }

@@ -6,5 +6,6 @@ pub mod controller;
 pub mod cpu;
 pub mod live;
 pub mod pc;
+pub mod scenes;
 mod time;
 pub use time::Nanos;

@@ -27,6 +27,8 @@ pub struct Options {
     pub mapped: Vec<(u16, SocketAddr)>,
     /// wMaxPacketSize of both bulk endpoints: 64 at full, 512 at high, 1024 at super speed.
     pub max_packet: u16,
+    /// Longest frame that it sends, in bytes; real ones send 32764 (PROTOCOL §3), 65535 is the cap.
+    pub max_frame: u16,
 }
 
 impl Options {
@@ -37,6 +39,7 @@ impl Options {
             quirks: Quirks::default(),
             mapped: Vec::new(),
             max_packet: HIGH_SPEED_PACKET,
+            max_frame: usbmux_core::Config::PHONE.max_frame,
         }
     }
 }

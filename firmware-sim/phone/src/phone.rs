@@ -89,12 +89,12 @@ impl Oddities {
         odd
     }
 
-    fn config(&self) -> Config {
+    fn config(&self, max_frame: u16) -> Config {
         let peer_sequence =
             if self.lenient_seq { SequencePolicy::Count } else { SequencePolicy::Strict };
         let version = if self.v1 { 1 } else { 2 };
         // A phone sends what it has; the ZLP comes from its USB controller, here from InEndpoint.
-        Config { peer_sequence, version, zlp: Zlp::Explicit, ..Config::PHONE }
+        Config { max_frame, peer_sequence, version, zlp: Zlp::Explicit, ..Config::PHONE }
     }
 }
 
@@ -167,7 +167,7 @@ impl Phone {
             identity: Identity::new(options.number),
             mapped: options.mapped.clone(),
             max_packet: options.max_packet.max(1),
-            mux: Mux::new(Role::Device, odd.config(), slots),
+            mux: Mux::new(Role::Device, odd.config(options.max_frame), slots),
             odd,
             version: 0,
             numbering: Numbering::new(),

@@ -41,6 +41,8 @@ pub enum Happening {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// The host's driver forgot a zero-length packet that it was told to send.
+    SwallowedZlp,
     /// The bulk endpoint that is served with this event's successor had answered NAK since then.
     Refused {
         /// Whether it is the IN endpoint.

@@ -232,6 +232,12 @@ impl Bus {
         }
     }
 
+    /// The driver did not send a zero-length packet, and says it did.
+    pub(crate) fn swallowed_zlp(&mut self) {
+        self.news = true;
+        self.note(self.now, Happening::SwallowedZlp);
+    }
+
     /// Forgets all transfers.
     fn abandon(&mut self) {
         self.current = None;

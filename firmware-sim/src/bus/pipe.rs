@@ -149,6 +149,10 @@ impl InPipe {
         self.failed.take()
     }
 
+    pub(crate) fn fifo_bytes(&self) -> usize {
+        self.fifo_bytes
+    }
+
     /// The length of the next packet in the FIFO.
     pub(crate) fn next_length(&self) -> Option<usize> {
         self.fifo.front().map(Vec::len)

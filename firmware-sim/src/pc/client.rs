@@ -1,7 +1,7 @@
 //! Scripted programs on the PC, for simulations in virtual time: streams through forwards of the
 //! dongle's, with every byte compared.
 
-use super::{Connection, Pc, is_over};
+use super::{Connection, Pc, SOCKET_BUFFER, is_over};
 use crate::board::{Board, Programs};
 use crate::time::Nanos;
 use smoltcp::socket::tcp::{Socket, State};
@@ -63,6 +63,9 @@ pub struct Stream {
     began: Nanos,
     ended: Nanos,
     paused: bool,
+    /// Bytes that the script allows to be sent so far.
+    allowed: u64,
+    receive_bytes: usize,
 }
 
 impl Stream {
@@ -80,6 +83,8 @@ impl Stream {
             began: Nanos::ZERO,
             ended: Nanos::ZERO,
             paused: false,
+            allowed: u64::MAX,
+            receive_bytes: SOCKET_BUFFER,
         }
     }
 
@@ -108,9 +113,21 @@ impl Stream {
         self.paused = paused;
     }
 
+    /// Gives it a receive buffer of so many bytes instead of a PC's usual one.
+    #[must_use]
+    pub fn with_receive_buffer(mut self, bytes: usize) -> Self {
+        self.receive_bytes = bytes;
+        self
+    }
+
+    /// Lets it send only its first so many bytes, until it may send more.
+    pub fn allow(&mut self, bytes: u64) {
+        self.allowed = bytes;
+    }
+
     fn poll(&mut self, now: Nanos, pc: &mut Pc) {
         if self.progress == Progress::Waiting {
-            self.connection = pc.connect(self.port);
+            self.connection = pc.connect_with(self.port, self.receive_bytes);
             if self.connection.is_some() {
                 (self.progress, self.began) = (Progress::Open, now);
             }
@@ -129,8 +146,9 @@ impl Stream {
     }
 
     fn send(&mut self, socket: &mut Socket<'static>) {
-        while self.sent < self.content.sends() && socket.can_send() {
-            let (salt, at, left) = (self.salt, self.sent, self.content.sends() - self.sent);
+        let until = self.content.sends().min(self.allowed);
+        while self.sent < until && socket.can_send() {
+            let (salt, at, left) = (self.salt, self.sent, until - self.sent);
             let count = socket.send(|room| {
                 let count = room.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 for (place, byte) in (at..).zip(room.iter_mut().take(count)) {

@@ -21,7 +21,7 @@ const PREFIX: u8 = 24;
 /// Linux waits so long with an acknowledgement, unless a second segment arrives.
 const ACK_DELAY: Duration = Duration::from_millis(40);
 /// A connection's buffers, in bytes, each way.
-const SOCKET_BUFFER: usize = 65_535;
+pub const SOCKET_BUFFER: usize = 65_535;
 /// The ports from which the PC connects (RFC 6335).
 const FIRST_PORT: u16 = 49_152;
 /// Connections at once.
@@ -63,12 +63,17 @@ impl Pc {
     /// Begins a connection to a port of the dongle's; none while it has no address, or while there
     /// are [`CONNECTIONS_MAX`].
     pub fn connect(&mut self, port: u16) -> Option<Connection> {
+        self.connect_with(port, SOCKET_BUFFER)
+    }
+
+    /// The same with a receive buffer of so many bytes: the window that the dongle sees.
+    pub fn connect_with(&mut self, port: u16, receive_bytes: usize) -> Option<Connection> {
         let address = self.dhcp.leased()?;
         if self.connections >= CONNECTIONS_MAX {
             return None;
         }
-        let buffer = || tcp::SocketBuffer::new(vec![0; SOCKET_BUFFER]);
-        let mut socket = tcp::Socket::new(buffer(), buffer());
+        let buffer = |bytes| tcp::SocketBuffer::new(vec![0; bytes]);
+        let mut socket = tcp::Socket::new(buffer(receive_bytes), buffer(SOCKET_BUFFER));
         socket.set_ack_delay(Some(ACK_DELAY));
         socket.set_nagle_enabled(false);
         let local = self.next_port;

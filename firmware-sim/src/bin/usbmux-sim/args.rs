@@ -23,8 +23,24 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Lets programs of this machine use a phone through the simulated dongle, until interrupted
     Dongle(DongleArgs),
+    /// Shows a scene of the protocol, packet by packet, and explains it
+    Show {
+        /// Which one
+        #[arg(value_enum)]
+        scene: SceneName,
+    },
     /// Plugs a virtual phone into QEMU, or into this kernel
     Phone(PlugArgs),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SceneName {
+    /// The longest frame, and one byte more
+    Cap,
+    /// Zero-length packets: sent, trimmed away, lost
+    Zlp,
+    /// The window: announced, closed, open again, ignored
+    Window,
 }
 
 const DONGLE_HELP: &str = "\

@@ -9,6 +9,7 @@ mod failure;
 mod phone;
 mod plug;
 mod ports;
+mod show;
 
 use args::{Cli, Command};
 use failure::Failure;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Dongle(arguments) => dongle::run(arguments),
+        Command::Show { scene } => show::run(scene),
         Command::Phone(arguments) => plug::run(arguments),
     }
 }
