@@ -72,6 +72,9 @@ pub struct DongleConfig<'a> {
     pub seed: u64,
     /// The engine's sizes and policies.
     pub engine: Config,
+    /// What the status page says of memory: the rows of the board's
+    /// [`Budget`](crate::budget::Budget).
+    pub memory: &'a [(&'static str, u32)],
 }
 
 impl DongleConfig<'_> {
@@ -87,6 +90,7 @@ impl DongleConfig<'_> {
         page_port: Some(PAGE_PORT),
         seed: 1,
         engine: Config::DONGLE,
+        memory: &[],
     };
 
     /// Looks for what no dongle can work with.

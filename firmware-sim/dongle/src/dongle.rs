@@ -77,7 +77,7 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
             records,
             buid: config.buid,
             started: now,
-            memory: &[],
+            memory: config.memory,
             counters: Counters::default(),
         })
     }
@@ -291,6 +291,9 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
         self.relays.used()
     }
 }
+
+/// The stack that the status page takes at most: what it shows is put together there.
+pub(crate) const PAGE_STACK: u32 = (size_of::<Seen>() + size_of::<Status<'_>>()) as u32;
 
 /// What of a status is computed when it is asked for.
 struct Seen {

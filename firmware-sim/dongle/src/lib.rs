@@ -11,6 +11,7 @@
 #[macro_use]
 mod fmt;
 
+pub mod budget;
 mod config;
 mod dongle;
 mod link;
