@@ -124,3 +124,23 @@ fn handshakes_that_nobody_finishes_are_forgotten() {
     world.pc.send(socket, b"still there");
     assert_eq!(world.receive(socket, 11), b"still there");
 }
+
+#[test]
+fn who_has_hung_up_leaves_soon_when_places_are_wanted() {
+    // TCP tells no program that hung up from one that waits for its answer.
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.ready();
+    for _ in 0..3 {
+        let socket = world.open(ECHO);
+        world.pc.send(socket, b"last");
+        assert_eq!(world.receive(socket, 4), b"last");
+        world.pc.socket(socket).close();
+    }
+    world.until(SECOND, |world| world.dongle.connections() <= 2);
+    // With two places free those that are left may wait as long as ever.
+    let waiting = world.dongle.connections();
+    let late = clock.now() + 10 * SECOND;
+    world.until(11 * SECOND, |_| clock.now() >= late);
+    assert_eq!(world.dongle.connections(), waiting);
+}

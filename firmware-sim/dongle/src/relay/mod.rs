@@ -32,6 +32,9 @@ const DELIVERY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a reader of the status page may take.
 const PAGE_PATIENCE: Duration = Duration::from_secs(20);
 
+/// Places that are kept from those who only wait.
+const PLACES_OF_A_PROGRAM: usize = 2;
+
 /// How many connections the status page shows.
 const MAX_SHOWN: usize = 16;
 
@@ -136,6 +139,11 @@ impl<'a> Relays<'a> {
     /// How many are in use.
     pub(crate) fn used(&self) -> usize {
         self.relays.iter().filter(|relay| !matches!(relay.service, Service::Free)).count()
+    }
+
+    /// Whether the next program may find no place: most need two, one to ask and one to speak.
+    fn is_crowded(&self) -> bool {
+        self.used() + PLACES_OF_A_PROGRAM > self.capacity()
     }
 
     // ---- connections that come
@@ -257,7 +265,7 @@ impl<'a> Relays<'a> {
         outgoing: Outgoing,
         turn: &mut Turn<'_, '_, 'a, impl RecordStore>,
     ) {
-        let ports = self.ports;
+        let (ports, crowded) = (self.ports, self.is_crowded());
         let both = self.relays.iter_mut().zip(turn.sockets.iter());
         for (relay, socket) in both {
             match &mut relay.service {
@@ -275,7 +283,7 @@ impl<'a> Relays<'a> {
                 Service::Piping(pipe) => {
                     let mid_frame = pipe.conn().is_some_and(|conn| outgoing.awaits(conn));
                     let has_phone = turn.shared.phone.is_some();
-                    let end = pipe.turn(now, socket, turn.engine, has_phone, mid_frame);
+                    let end = pipe.turn(now, socket, turn.engine, has_phone, mid_frame, crowded);
                     if let Some(end) = end {
                         relay.end(now, socket, end);
                     }
@@ -287,6 +295,7 @@ impl<'a> Relays<'a> {
 
     /// When [`turn`](Self::turn) is due without news.
     pub(crate) fn due(&self, sockets: &mut Sockets<'a>) -> Option<Instant> {
+        let crowded = self.is_crowded();
         let both = self.relays.iter().zip(sockets.iter());
         both.filter_map(|(relay, socket)| match &relay.service {
             Service::Free => None,
@@ -294,7 +303,7 @@ impl<'a> Relays<'a> {
             | Service::Paging { until, .. }
             | Service::Closing { until, .. } => Some(*until),
             Service::Talking(talking) => talking.due(),
-            Service::Piping(pipe) => pipe.due(socket),
+            Service::Piping(pipe) => pipe.due(socket, crowded),
         })
         .min()
     }

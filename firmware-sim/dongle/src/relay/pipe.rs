@@ -21,6 +21,15 @@ use usbmux_core::{CloseReason, ConnId, ConnectError, Instant};
 /// last byte.
 const LINGER: Duration = Duration::from_secs(30);
 
+/// The same when hardly a place is left for others. A program that has hung up altogether looks no
+/// different in TCP from one that waits for an answer, until something is sent to it.
+const LINGER_WHEN_CROWDED: Duration = Duration::from_millis(250);
+
+/// How long a silent phone is waited for.
+pub(crate) const fn linger(crowded: bool) -> Duration {
+    if crowded { LINGER_WHEN_CROWDED } else { LINGER }
+}
+
 /// How long the engine is waited for: a place of a connection that just ended may need to send its
 /// reset first, and a phone that is here may be about to get another session.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -149,7 +158,7 @@ impl Pipe {
 
     /// Does what is due; says how it ends, once it does. `has_phone`: a phone is here, with a session
     /// or about to get one. `mid_frame`: a frame of this connection's is on its way to USB, and will ask
-    /// for more of its payload.
+    /// for more of its payload. `crowded`: others want the place.
     pub(crate) fn turn(
         &mut self,
         now: Instant,
@@ -157,6 +166,7 @@ impl Pipe {
         engine: &mut Engine<'_>,
         has_phone: bool,
         mid_frame: bool,
+        crowded: bool,
     ) -> Option<End> {
         let gone = is_gone(socket);
         match self.state {
@@ -174,7 +184,9 @@ impl Pipe {
                 if self.finished {
                     socket.close();
                 }
-                if !mid_frame && !socket.may_recv() && self.is_done(now, socket, engine, gone) {
+                let waits_until = self.active_at(now, socket, engine, conn) + linger(crowded);
+                let is_done = gone || self.finished || now >= waits_until;
+                if !mid_frame && !socket.may_recv() && is_done {
                     engine.close(now, conn);
                     self.state = State::Closing(conn);
                 }
@@ -183,26 +195,25 @@ impl Pipe {
         None
     }
 
-    /// Whether nothing more can come of it, for a connection whose other machine sends no more.
-    fn is_done(
+    /// When something last moved; now, while anything is under way in either direction.
+    fn active_at(
         &mut self,
         now: Instant,
-        socket: &mut tcp::Socket<'_>,
+        socket: &tcp::Socket<'_>,
         engine: &mut Engine<'_>,
-        gone: bool,
-    ) -> bool {
-        let State::Open(conn) = self.state else { return false };
+        conn: ConnId,
+    ) -> Instant {
         if engine.unacknowledged(conn) > 0 || socket.send_queue() > 0 {
             self.active_at = now;
         }
-        gone || self.finished || now >= self.active_at + LINGER
+        self.active_at
     }
 
     /// When [`turn`](Self::turn) is due without news.
-    pub(crate) fn due(&self, socket: &tcp::Socket<'_>) -> Option<Instant> {
+    pub(crate) fn due(&self, socket: &tcp::Socket<'_>, crowded: bool) -> Option<Instant> {
         match self.state {
             State::Wanted { until } => Some(until),
-            State::Open(_) if !socket.may_recv() => Some(self.active_at + LINGER),
+            State::Open(_) if !socket.may_recv() => Some(self.active_at + linger(crowded)),
             _ => None,
         }
     }
