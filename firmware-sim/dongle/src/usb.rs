@@ -7,6 +7,109 @@
 //! Nothing is implicit. A zero-length packet is sent if, and only if, [`HostController::send`] is
 //! called with 0 bytes; a packet shorter than wMaxPacketSize ends a transfer because it is shorter,
 //! not because somebody says so.
+//!
+//! # An adapter for drivers that are async
+//!
+//! The host traits of embassy-usb-driver (`UsbHostDriver`, `UsbChannel`) and of cotton-usb-host wait
+//! instead of being asked. A letterbox stands between the two ways: one small task for each direction
+//! waits for its channel, and the dongle's turns look into the box. Of embassy's drivers it asks for
+//! nothing but transfers of one packet, since their flag for a ZLP (`ensure_transaction_end`) is not
+//! to be relied on: a ZLP is `request_out(&[], false)`.
+//!
+//! | here | there |
+//! |---|---|
+//! | [`HostController::port`] | `wait_for_device_event`, in a task of its own |
+//! | [`HostController::reset_port`] | `bus_reset` |
+//! | [`HostController::start_control`], `poll_control` | `control_in`, `control_out`, in a task of its own |
+//! | [`HostController::open_bulk`] | `alloc_channel` twice: a new channel begins with DATA0 |
+//! | [`HostController::request`], `receive` | `request_in` with a buffer of wMaxPacketSize |
+//! | [`HostController::space`], `send`, `poll_sent` | `request_out` with up to wMaxPacketSize |
+//! | [`TransferError::Stall`] | `ChannelError::Stall` |
+//! | [`TransferError::Gone`] | `ChannelError::Disconnected`, `Canceled` |
+//! | [`TransferError::Bus`] | every other `ChannelError` |
+//!
+//! The two bulk directions, over what this needs of the channels:
+//!
+//! ```
+//! use core::cell::{Cell, RefCell};
+//! use core::future::poll_fn;
+//! use core::task::Poll;
+//! use usbmux_dongle::usb::TransferError;
+//!
+//! /// `UsbChannel<Bulk, In>` and `UsbChannel<Bulk, Out>`, with the error already translated.
+//! trait BulkIn {
+//!     async fn request_in(&mut self, buffer: &mut [u8]) -> Result<usize, TransferError>;
+//! }
+//! trait BulkOut {
+//!     async fn request_out(&mut self, bytes: &[u8], zlp: bool) -> Result<(), TransferError>;
+//! }
+//!
+//! const PACKET: usize = 64;
+//!
+//! #[derive(Default)]
+//! struct Letterbox {
+//!     asked: Cell<bool>,
+//!     arrived: RefCell<Option<Result<heapless::Vec<u8, PACKET>, TransferError>>>,
+//!     to_send: RefCell<Option<heapless::Vec<u8, PACKET>>>,
+//!     sent: Cell<Option<Result<(), TransferError>>>,
+//! }
+//!
+//! /// One task: `HostController::request` sets `asked`; `receive` takes `arrived`.
+//! async fn input(letterbox: &Letterbox, channel: &mut impl BulkIn) {
+//!     loop {
+//!         until(|| letterbox.asked.get()).await;
+//!         let mut packet = heapless::Vec::new();
+//!         packet.resize_default(PACKET).expect("a packet has room");
+//!         let result = channel.request_in(&mut packet).await;
+//!         letterbox.asked.set(false);
+//!         // Shorter than PACKET: `Piece::ends_transfer`.
+//!         let arrived = result.map(|length| { packet.truncate(length); packet });
+//!         letterbox.arrived.replace(Some(arrived));
+//!     }
+//! }
+//!
+//! /// The other: `HostController::send` fills `to_send`; `poll_sent` takes `sent`.
+//! async fn output(letterbox: &Letterbox, channel: &mut impl BulkOut) {
+//!     loop {
+//!         until(|| letterbox.to_send.borrow().is_some()).await;
+//!         let packet = letterbox.to_send.take().unwrap_or_default();
+//!         let result = channel.request_out(&packet, false).await;
+//!         letterbox.sent.set(Some(result));
+//!     }
+//! }
+//!
+//! /// Waits; the dongle's super-loop polls both tasks after each of its turns.
+//! async fn until(done: impl Fn() -> bool) {
+//!     poll_fn(|_| if done() { Poll::Ready(()) } else { Poll::Pending }).await;
+//! }
+//! # struct Echo(RefCell<Vec<u8>>);
+//! # impl BulkIn for &Echo {
+//! #     async fn request_in(&mut self, buffer: &mut [u8]) -> Result<usize, TransferError> {
+//! #         let bytes = self.0.take();
+//! #         buffer[..bytes.len()].copy_from_slice(&bytes);
+//! #         Ok(bytes.len())
+//! #     }
+//! # }
+//! # impl BulkOut for &Echo {
+//! #     async fn request_out(&mut self, bytes: &[u8], _: bool) -> Result<(), TransferError> {
+//! #         self.0.replace(bytes.to_vec());
+//! #         Ok(())
+//! #     }
+//! # }
+//! # let (letterbox, echo) = (Letterbox::default(), Echo(RefCell::default()));
+//! # let (mut to, mut from) = (&echo, &echo);
+//! # let mut tasks = (Box::pin(input(&letterbox, &mut from)), Box::pin(output(&letterbox, &mut to)));
+//! # let mut cx = core::task::Context::from_waker(core::task::Waker::noop());
+//! # letterbox.to_send.replace(Some(heapless::Vec::from_slice(b"hello").unwrap()));
+//! # assert!(tasks.1.as_mut().poll(&mut cx).is_pending());
+//! # assert_eq!(letterbox.sent.take(), Some(Ok(())));
+//! # assert!(tasks.0.as_mut().poll(&mut cx).is_pending());
+//! # assert!(letterbox.arrived.borrow().is_none(), "nobody asked");
+//! # letterbox.asked.set(true);
+//! # assert!(tasks.0.as_mut().poll(&mut cx).is_pending());
+//! # assert_eq!(letterbox.arrived.take().unwrap().unwrap(), b"hello");
+//! # use core::future::Future;
+//! ```
 
 use core::task::Poll;
 
