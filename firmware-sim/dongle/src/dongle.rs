@@ -226,7 +226,7 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
         let (relays, has_phone) = (&mut self.relays, self.link.phone().is_some());
         let counters = &mut self.counters;
         self.net.receive(stack_time(now), ethernet, counters, |sockets, opening, counters| {
-            relays.opening(now, sockets, opening, has_phone, counters);
+            relays.opening(now, sockets, opening, has_phone, counters)
         })
     }
 

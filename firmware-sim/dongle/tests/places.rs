@@ -144,3 +144,18 @@ fn who_has_hung_up_leaves_soon_when_places_are_wanted() {
     world.until(11 * SECOND, |_| clock.now() >= late);
     assert_eq!(world.dongle.connections(), waiting);
 }
+
+#[test]
+fn who_comes_while_others_leave_gets_a_place_instead_of_a_refusal() {
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.ready();
+    for _ in 0..4 {
+        let socket = world.open(ECHO);
+        world.pc.socket(socket).close();
+    }
+    let next = world.pc.connect(DONGLE, ECHO);
+    // The first segment is dropped; TCP repeats it after a second.
+    world.until(3 * SECOND, |world| world.pc.state(next) == State::Established);
+    assert_eq!(world.dongle.counters().refused_full, 0);
+}

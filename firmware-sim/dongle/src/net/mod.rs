@@ -100,13 +100,13 @@ impl<'a> Net<'a> {
 
     /// Takes one frame, if one has arrived; says whether one had. `opening` is asked before a
     /// segment that opens a connection reaches the stack: a socket that listens then takes it, else
-    /// it is refused.
+    /// it is refused. If it answers `false` the segment is dropped, and will come again.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         device: &mut impl Device,
         counters: &mut Counters,
-        opening: impl FnOnce(&mut Sockets<'a>, Opening, &mut Counters),
+        opening: impl FnOnce(&mut Sockets<'a>, Opening, &mut Counters) -> bool,
     ) -> bool {
         let capabilities = device.capabilities();
         let Some((frame, answer)) = device.receive(now) else { return false };
@@ -120,7 +120,9 @@ impl<'a> Net<'a> {
                     return;
                 }
                 Traffic::Ip { opening: Some(segment), .. } => {
-                    opening(&mut self.sockets, segment, counters);
+                    if !opening(&mut self.sockets, segment, counters) {
+                        return;
+                    }
                     &mut self.sockets.0
                 }
                 Traffic::Ip { .. } | Traffic::Other => &mut self.sockets.0,

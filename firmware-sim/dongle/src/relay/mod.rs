@@ -77,6 +77,13 @@ impl Relay {
         }
     }
 
+    /// Whether its machine sends no more and has heard everything so far: it gives up its place soon,
+    /// now that others want it.
+    fn is_leaving(&self, socket: &tcp::Socket<'_>) -> bool {
+        let is_ending = matches!(self.service, Service::Piping(_) | Service::Closing { .. });
+        is_ending && !socket.may_recv() && socket.send_queue() == 0
+    }
+
     /// Ends what is served: the socket has the rest.
     fn end(&mut self, now: Instant, socket: &mut tcp::Socket<'_>, end: End) {
         match end {
@@ -149,7 +156,7 @@ impl<'a> Relays<'a> {
     // ---- connections that come
 
     /// Another machine opens a connection: a free socket listens for it, if its port is served. Else
-    /// the stack refuses it, at once.
+    /// the stack refuses it, at once. `false` when it should ask again: a place is about to be free.
     pub(crate) fn opening(
         &mut self,
         now: Instant,
@@ -157,19 +164,19 @@ impl<'a> Relays<'a> {
         opening: Opening,
         has_phone: bool,
         counters: &mut Counters,
-    ) {
-        let Some(purpose) = self.ports.purpose(opening.port) else { return };
+    ) -> bool {
+        let Some(purpose) = self.ports.purpose(opening.port) else { return true };
         let is_known = |socket: &tcp::Socket<'_>| {
             !is_gone(socket)
                 && socket.remote_endpoint() == Some(opening.peer)
                 && socket.local_endpoint().is_some_and(|local| local.port == opening.port)
         };
         if sockets.iter().any(|socket| is_known(socket)) {
-            return;
+            return true;
         }
         if matches!(purpose, Purpose::Forward { .. }) && !has_phone {
             counters.refused_phone = counters.refused_phone.wrapping_add(1);
-            return;
+            return true;
         }
         let free = self.relays.iter_mut().zip(sockets.iter());
         let free = free.filter(|(relay, _)| matches!(relay.service, Service::Free));
@@ -177,13 +184,18 @@ impl<'a> Relays<'a> {
         let Some((relay, socket)) =
             free.min_by_key(|(_, socket)| socket.remote_endpoint().is_some())
         else {
+            let mut both = self.relays.iter().zip(sockets.iter());
+            if both.any(|(relay, socket)| relay.is_leaving(socket)) {
+                return false;
+            }
             counters.refused_full = counters.refused_full.wrapping_add(1);
-            return;
+            return true;
         };
         socket.abort();
         if socket.listen(opening.port).is_ok() {
             relay.service = Service::Accepting { until: now + ACCEPT_PATIENCE };
         }
+        true
     }
 
     // ---- what the engine says
