@@ -40,8 +40,7 @@ const RESET_PATIENCE: Duration = Duration::from_millis(500);
 /// interrupt for it needs that.
 const PORT_PERIOD: Duration = Duration::from_millis(50);
 
-/// How often in a row a phone is tried anew before it is given up: a new session or a reset of the
-/// port, with no agreed version between them.
+/// How often in a row the port is reset, with no agreed version between, before a phone is given up.
 const MAX_RECOVERIES: u8 = 3;
 
 /// The bus number that clients are told: there is one.
@@ -81,7 +80,10 @@ pub(crate) struct Link<'a> {
     /// Whether clients see it.
     shown: bool,
     next_id: u32,
+    /// Resets of the port since a version was agreed last.
     recoveries: u8,
+    /// Whether a new session was begun since then: that is tried once, before the port is reset.
+    renewed: bool,
 }
 
 impl<'a> Link<'a> {
@@ -94,6 +96,7 @@ impl<'a> Link<'a> {
             shown: false,
             next_id: 1,
             recoveries: 0,
+            renewed: false,
         }
     }
 
@@ -180,7 +183,7 @@ impl<'a> Link<'a> {
                 true
             }
             (Port::Attached | Port::Enabled(_), Phase::Empty) => {
-                self.recoveries = 0;
+                self.begin_anew();
                 self.phase = Phase::Debouncing { until: now + DEBOUNCE };
                 true
             }
@@ -206,12 +209,18 @@ impl<'a> Link<'a> {
                 if !matches!(phase, Phase::Debouncing { .. } | Phase::Resetting { .. }) =>
             {
                 self.gone(now, counters);
-                self.recoveries = 0;
+                self.begin_anew();
                 self.phase = Phase::Debouncing { until: now + DEBOUNCE };
                 true
             }
             _ => false,
         }
+    }
+
+    /// What went wrong before does not count any more.
+    fn begin_anew(&mut self) {
+        self.recoveries = 0;
+        self.renewed = false;
     }
 
     fn reset_port(&mut self, now: Instant, usb: &mut impl HostController) {
@@ -369,11 +378,13 @@ impl<'a> Link<'a> {
             Poll::Pending => {}
             Poll::Ready(Err(_)) => self.recover(now, usb, counters),
             Poll::Ready(Ok(_)) if !*output_done => *output_done = true,
-            Poll::Ready(Ok(_)) if self.recoveries >= MAX_RECOVERIES => self.give_up(now, counters),
             Poll::Ready(Ok(_)) => {
                 let pipes = *pipes;
-                self.recoveries += 1;
-                self.open(now, usb, pipes);
+                if core::mem::replace(&mut self.renewed, true) {
+                    self.recover(now, usb, counters);
+                } else {
+                    self.open(now, usb, pipes);
+                }
             }
         }
     }
@@ -389,7 +400,7 @@ impl<'a> Link<'a> {
         match event {
             Event::LinkUp { version } => {
                 debug!("link is up, version {}", version);
-                self.recoveries = 0;
+                self.begin_anew();
                 self.shown = self.phone.is_some();
             }
             Event::LinkFailed { .. } => self.recover(now, usb, counters),

@@ -63,7 +63,13 @@ pub(crate) struct Faults {
 /// A packet and whether its transfer ends with it.
 type Arrival = Result<(Vec<u8>, bool), TransferError>;
 
+/// Changes the answers to control transfers: what was asked, and what the phone said.
+pub(crate) type Forger = Box<dyn FnMut(Setup, Control) -> Control>;
+
 pub(crate) struct Bus<'c> {
+    /// Packets that the controller takes for OUT in one piece.
+    pub(crate) packets_a_piece: usize,
+    pub(crate) forger: Option<Forger>,
     clock: &'c Clock,
     pub(crate) phone: Device,
     pub(crate) faults: Faults,
@@ -96,6 +102,8 @@ impl<'c> Bus<'c> {
         let speed = if options.max_packet > 64 { Speed::High } else { Speed::Full };
         phone.plug_in(clock.now());
         Bus {
+            packets_a_piece: 1,
+            forger: None,
             clock,
             phone,
             faults: Faults::default(),
@@ -130,6 +138,12 @@ impl<'c> Bus<'c> {
     pub(crate) fn plug_in(&mut self) {
         self.phone.plug_in(self.clock.now());
         self.port = Port::Attached;
+    }
+
+    pub(crate) fn plug_in_if_out(&mut self) {
+        if self.port == Port::Empty {
+            self.plug_in();
+        }
     }
 
     fn forget(&mut self) {
@@ -197,17 +211,25 @@ impl<'c> Bus<'c> {
             self.out_result = Some(Err(TransferError::Bus));
             return;
         }
-        let (address, toggle) = (self.address, self.out_toggle);
         if self.faults.swallow_out > 0 {
             self.faults.swallow_out -= 1;
             self.out_result = Some(Ok(()));
             return;
         }
-        match self.phone.out_packet(now, address, endpoint.address, toggle, &under.what) {
+        let (address, toggle) = (self.address, self.out_toggle);
+        let length = under.what.len().min(endpoint.max_packet.into());
+        let packet = &under.what[..length];
+        match self.phone.out_packet(now, address, endpoint.address, toggle, packet) {
             Handshake::Ack => {
                 self.out_toggle = toggle.next();
-                self.out_result = Some(Ok(()));
                 self.packets_out += 1;
+                under.what.drain(..length);
+                if under.what.is_empty() {
+                    self.out_result = Some(Ok(()));
+                } else {
+                    under.done_at = nanos + self.packet_nanos(under.what.len().min(length));
+                    self.out_under = Some(under);
+                }
             }
             Handshake::Nak => {
                 under.done_at = nanos + NAK_PAUSE.as_nanos() as u64;
@@ -273,7 +295,7 @@ impl HostController for Bus<'_> {
     fn start_control(&mut self, address: u8, max_packet: u8, setup: Setup) {
         assert!(matches!(max_packet, 8 | 16 | 32 | 64));
         let Setup { request_type, request, value, index, length } = setup;
-        let setup = control::Setup { request_type, request, value, index, length };
+        let asked = control::Setup { request_type, request, value, index, length };
         let mut done_at = self.clock.nanos() + CONTROL.as_nanos() as u64;
         let what = if self.faults.silent_control > 0 {
             self.faults.silent_control -= 1;
@@ -283,7 +305,11 @@ impl HostController for Bus<'_> {
             self.faults.failed_control -= 1;
             Err(TransferError::Bus)
         } else {
-            match self.phone.control(self.clock.now(), address, setup) {
+            let mut answer = self.phone.control(self.clock.now(), address, asked);
+            if let Some(forger) = &mut self.forger {
+                answer = forger(setup, answer);
+            }
+            match answer {
                 Control::Data(data) => Ok(data),
                 Control::Stall => Err(TransferError::Stall),
                 Control::Silence => Err(TransferError::Bus),
@@ -307,7 +333,7 @@ impl HostController for Bus<'_> {
     fn open_bulk(&mut self, address: u8, input: BulkEndpoint, output: BulkEndpoint) {
         self.forget_bulk();
         self.address = address;
-        self.space = vec![0; output.max_packet.into()];
+        self.space = vec![0; usize::from(output.max_packet) * self.packets_a_piece];
         (self.input, self.output) = (Some(input), Some(output));
     }
 
@@ -336,7 +362,8 @@ impl HostController for Bus<'_> {
 
     fn send(&mut self, length: usize) {
         assert!(self.out_under.is_none() && self.out_result.is_none(), "a piece is under way");
-        let done_at = self.busy_until.max(self.clock.nanos()) + self.packet_nanos(length);
+        let packet = length.min(self.output.map_or(0, |output| output.max_packet.into()));
+        let done_at = self.busy_until.max(self.clock.nanos()) + self.packet_nanos(packet);
         self.busy_until = done_at;
         self.out_under = Some(Under { what: self.space[..length].to_vec(), done_at });
     }
