@@ -11,12 +11,12 @@
 use crate::cable::{Cable, CableQuality, End};
 use crate::controller::Controller;
 use crate::cpu::Cpu;
+use crate::firmware::{self, RamPlan, Records};
 use crate::pc::Pc;
 use crate::time::Nanos;
 use usbmux_core::Config;
-use usbmux_dongle::records::NoStore;
 use usbmux_dongle::usb::Speed;
-use usbmux_dongle::{ConfigError, Dongle, DongleConfig, Forward, Storage};
+use usbmux_dongle::{ConfigError, Dongle, Forward};
 use usbmux_phone::Options;
 
 /// What a simulation is made from.
@@ -32,6 +32,8 @@ pub struct BoardOptions {
     pub phone: Options,
     /// Ports of the dongle that lead to ports of the phone.
     pub forwards: Vec<Forward>,
+    /// How much RAM the microcontroller has, and what the firmware does with it.
+    pub plan: RamPlan,
     /// The engine's sizes and policies.
     pub engine: Config,
     /// Everything that is random follows from it.
@@ -47,6 +49,7 @@ impl Default for BoardOptions {
             cable: CableQuality::default(),
             phone: Options::new(1),
             forwards: Vec::new(),
+            plan: RamPlan::default(),
             engine: Config::DONGLE,
             seed: 1,
         }
@@ -73,7 +76,7 @@ pub struct Board {
     pub cable: Cable,
     /// The PC.
     pub pc: Pc,
-    dongle: Dongle<'static, NoStore>,
+    dongle: Dongle<'static, Records>,
     cpu: Cpu,
     busy_until: Nanos,
     busy: Nanos,
@@ -94,15 +97,7 @@ impl Board {
     pub fn new(options: &BoardOptions) -> Result<Self, ConfigError> {
         let now = Nanos::ZERO;
         let mut cable = Cable::new(options.cable, options.seed);
-        let storage: &'static mut Storage<'_, 4, 4096, 2048> = Box::leak(Box::new(Storage::new()));
-        let config = DongleConfig {
-            forwards: Box::leak(options.forwards.clone().into_boxed_slice()),
-            seed: options.seed,
-            engine: options.engine,
-            ..DongleConfig::DEFAULT
-        };
-        let mut end = cable.end(End::Dongle);
-        let dongle = Dongle::new(now.instant(), &config, storage, NoStore, &mut end)?;
+        let dongle = firmware::start(options, &mut cable.end(End::Dongle))?;
         let pc = Pc::new(now, &mut cable.end(End::Pc), options.seed);
         Ok(Board {
             now,
@@ -126,7 +121,7 @@ impl Board {
     }
 
     /// The firmware, to look at.
-    pub fn dongle(&self) -> &Dongle<'static, NoStore> {
+    pub fn dongle(&self) -> &Dongle<'static, Records> {
         &self.dongle
     }
 

@@ -4,6 +4,7 @@ pub mod bus;
 pub mod cable;
 pub mod controller;
 pub mod cpu;
+pub mod firmware;
 pub mod live;
 pub mod pc;
 pub mod scenes;

@@ -23,6 +23,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Lets programs of this machine use a phone through the simulated dongle, until interrupted
     Dongle(DongleArgs),
+    /// Prints what the firmware does with the RAM of a board
+    Ram {
+        /// Of a board with so much RAM only
+        #[arg(long, value_name = "KIB")]
+        ram: Option<u32>,
+    },
     /// Shows a scene of the protocol, packet by packet, and explains it
     Show {
         /// Which one
@@ -60,6 +66,9 @@ pub(crate) struct DongleArgs {
     /// the dongle (repeatable)
     #[arg(long, value_name = "LOCAL:DEVICE")]
     pub(crate) forward: Vec<PortPair>,
+    /// How much RAM the board has, in KiB: what does not fit is left out
+    #[arg(long, value_name = "KIB", default_value_t = 64)]
+    pub(crate) ram: u32,
     /// Bit rate of the dongle's USB port
     #[arg(long, value_enum, default_value_t = Speed::Full)]
     pub(crate) speed: Speed,

@@ -2,6 +2,7 @@
 
 use crate::args::DongleArgs;
 use crate::failure::{Failure, say};
+use crate::ram;
 use async_signal::{Signal, Signals};
 use log::LevelFilter;
 use smol::Timer;
@@ -9,7 +10,7 @@ use smol::stream::StreamExt;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use usbmux_dongle::usb::Speed;
-use usbmux_dongle::{Forward, MAX_FORWARDS, PAGE_PORT, TALK_PORT};
+use usbmux_dongle::{Forward, PAGE_PORT, TALK_PORT};
 use usbmux_firmware_sim::board::{Board, BoardOptions};
 use usbmux_firmware_sim::cpu::Cpu;
 use usbmux_firmware_sim::live::{self, Gate};
@@ -21,8 +22,12 @@ const OUR_CRATES: [&str; 4] =
 const FORWARD_PORTS: u16 = 40_000;
 
 pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
-    if arguments.forward.len() > MAX_FORWARDS {
-        let line = format!("a dongle has {MAX_FORWARDS} forwards: leave some --forward out");
+    let ram_plan = ram::plan(arguments.ram)?;
+    let plan = ram_plan.plan();
+    if arguments.forward.len() > plan.forwards {
+        let (kib, most) = (arguments.ram, plan.forwards);
+        let line =
+            format!("a dongle with {kib} KiB has forwards: {most}; leave some --forward out");
         return Err(Failure::usage(line));
     }
     start_log(arguments.verbose);
@@ -30,7 +35,10 @@ pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
     let mut gate = Gate::new();
     let talk = gate.open(arguments.listen, TALK_PORT).map_err(Failure::failed)?;
     let near = SocketAddr::new(talk.ip(), talk.port().saturating_add(1));
-    let page = gate.open_near(near, PAGE_PORT).map_err(Failure::failed)?;
+    let page = match plan.has_page {
+        true => Some(gate.open_near(near, PAGE_PORT).map_err(Failure::failed)?),
+        false => None,
+    };
     let (forwards, addresses) = open_forwards(&mut gate, &arguments)?;
     let speed = Speed::from(arguments.speed);
     let options = BoardOptions {
@@ -41,6 +49,7 @@ pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
         },
         phone: arguments.phone.options(),
         forwards,
+        plan: ram_plan,
         ..BoardOptions::default()
     };
     let mut board = Board::new(&options).map_err(Failure::failed)?;
@@ -101,8 +110,11 @@ fn open_forwards(
     Ok((forwards, addresses))
 }
 
-fn say_what_to_try(talk: SocketAddr, page: SocketAddr) {
-    say(format_args!("status page: http://{page}/"));
+fn say_what_to_try(talk: SocketAddr, page: Option<SocketAddr>) {
+    match page {
+        Some(page) => say(format_args!("status page: http://{page}/")),
+        None => say(format_args!("no status page on a board of this size; see usbmux-sim ram")),
+    }
     say(format_args!("try in another terminal:"));
     say(format_args!("  export USBMUXD_SOCKET_ADDRESS={talk}"));
     say(format_args!("  idevice_id -l"));

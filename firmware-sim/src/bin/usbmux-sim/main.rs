@@ -9,6 +9,7 @@ mod failure;
 mod phone;
 mod plug;
 mod ports;
+mod ram;
 mod show;
 
 use args::{Cli, Command};
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Dongle(arguments) => dongle::run(arguments),
+        Command::Ram { ram } => ram::run(ram),
         Command::Show { scene } => show::run(scene),
         Command::Phone(arguments) => plug::run(arguments),
     }
