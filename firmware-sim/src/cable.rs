@@ -13,11 +13,13 @@ const MTU: usize = 1514;
 const FRAME_OVERHEAD: u64 = 24;
 /// A byte at 100 Mbit/s.
 const BYTE: Nanos = Nanos(80);
-/// Frames that wait to be sent at most; then the sender has to wait.
-const TRANSMIT_RING: usize = 4;
+/// Frames that wait to be sent at most; then the sender has to wait. Two each way are what the
+/// dongle's budget has memory for.
+const TRANSMIT_RING: usize = 2;
 /// Frames that wait to be read at most; more are lost.
-const RECEIVE_RING: usize = 8;
+const RECEIVE_RING: usize = 2;
 /// The same of a PC.
+const PC_TRANSMIT_RING: usize = 64;
 const PC_RECEIVE_RING: usize = 256;
 
 /// The ends of the cable.
@@ -65,18 +67,20 @@ struct Lane {
     in_flight: VecDeque<(Nanos, Vec<u8>)>,
     arrived: VecDeque<Vec<u8>>,
     ring: usize,
+    transmit_ring: usize,
     /// Somebody wanted to send and could not.
     awaited: bool,
     stats: CableStats,
 }
 
 impl Lane {
-    fn new(ring: usize) -> Self {
+    fn new(transmit_ring: usize, ring: usize) -> Self {
         Lane {
             leaving: VecDeque::new(),
             in_flight: VecDeque::new(),
             arrived: VecDeque::new(),
             ring,
+            transmit_ring,
             awaited: false,
             stats: CableStats::default(),
         }
@@ -98,7 +102,7 @@ impl Lane {
         while self.leaving.front().is_some_and(|at| *at <= now) {
             self.leaving.pop_front();
         }
-        let room = self.leaving.len() < TRANSMIT_RING;
+        let room = self.leaving.len() < self.transmit_ring;
         (arrived, room && std::mem::take(&mut self.awaited))
     }
 
@@ -140,8 +144,8 @@ impl Cable {
             now: Nanos::ZERO,
             quality,
             random: Rng::with_seed(seed),
-            to_pc: Lane::new(PC_RECEIVE_RING),
-            to_dongle: Lane::new(RECEIVE_RING),
+            to_pc: Lane::new(TRANSMIT_RING, PC_RECEIVE_RING),
+            to_dongle: Lane::new(PC_TRANSMIT_RING, RECEIVE_RING),
             news: [false; 2],
             moved_bytes: [0; 2],
             log: None,
@@ -246,7 +250,7 @@ impl CableEnd<'_> {
         while lane.leaving.front().is_some_and(|at| *at <= now) {
             lane.leaving.pop_front();
         }
-        lane.awaited = lane.leaving.len() >= TRANSMIT_RING;
+        lane.awaited = lane.leaving.len() >= lane.transmit_ring;
         !lane.awaited
     }
 }
@@ -327,7 +331,6 @@ mod tests {
     #[test]
     fn frames_take_their_time_and_the_sender_waits_for_room() {
         let mut cable = Cable::new(CableQuality::default(), 1);
-        assert!(send(&mut cable, 1226) && send(&mut cable, 1226));
         assert!(send(&mut cable, 1226) && send(&mut cable, 1226));
         assert!(!send(&mut cable, 1226));
         // 1250 byte times of 80 ns.

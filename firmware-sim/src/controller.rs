@@ -2,9 +2,9 @@
 //! empties.
 //!
 //! Packets arrive in a receive FIFO while the processor does something else, as in the OTG blocks of
-//! small microcontrollers; the firmware gets what lies there, up to the end of a transfer. The other
-//! way one buffer of the same size is sent packet by packet. The processor moves every byte that
-//! crosses, and [`take_moved_bytes`](Controller::take_moved_bytes) tells the cycle model of it.
+//! small microcontrollers; the firmware gets them one by one, in a buffer of one packet. The other
+//! way a FIFO of the same size is filled and sent packet by packet. FIFOs are the controller's own
+//! memory, not the microcontroller's RAM. The processor moves every byte that crosses, and [`take_moved_bytes`](Controller::take_moved_bytes) tells the cycle model of it.
 
 use crate::bus::pipe::ControlState;
 use crate::bus::{Bus, Timing};
@@ -37,7 +37,7 @@ impl Controller {
         let bytes = packets * usize::from(Timing::of(speed).max_packet);
         Controller {
             bus: Bus::new(speed, options, bytes, seed),
-            piece: Vec::with_capacity(bytes),
+            piece: Vec::new(),
             moved_bytes: 0,
             swallows_zlps: false,
         }
@@ -100,22 +100,15 @@ impl HostController for Controller {
         if !input.asked {
             return Poll::Pending;
         }
-        if input.next_length().is_none() {
+        if !input.has_packets() {
             let Some(error) = input.take_failure() else { return Poll::Pending };
             input.asked = false;
             return Poll::Ready(Err(error));
         }
         input.asked = false;
-        self.piece.clear();
-        let mut ends_transfer = false;
-        while !ends_transfer
-            && input.next_length().is_some_and(|next| self.piece.len() + next <= input.fifo_bytes())
-            && let Some(packet) = input.take()
-        {
-            ends_transfer = packet.len() < size;
-            self.piece.extend_from_slice(&packet);
-        }
+        self.piece = input.take().unwrap_or_default();
         self.moved_bytes += self.piece.len() as u64;
+        let ends_transfer = self.piece.len() < size;
         Poll::Ready(Ok(Piece { bytes: &self.piece, ends_transfer }))
     }
 

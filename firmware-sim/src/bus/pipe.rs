@@ -149,13 +149,9 @@ impl InPipe {
         self.failed.take()
     }
 
-    pub(crate) fn fifo_bytes(&self) -> usize {
-        self.fifo_bytes
-    }
-
-    /// The length of the next packet in the FIFO.
-    pub(crate) fn next_length(&self) -> Option<usize> {
-        self.fifo.front().map(Vec::len)
+    /// Whether there are packets in the FIFO.
+    pub(crate) fn has_packets(&self) -> bool {
+        !self.fifo.is_empty()
     }
 }
 
