@@ -97,9 +97,8 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
         more |= self.take_piece(now, usb);
         self.tell_events(now, usb);
         more |= self.take_frame(now, ethernet);
-        let outgoing = self.link.outgoing;
         let (relays, mut turn) = self.split();
-        relays.turn(now, outgoing, &mut turn);
+        relays.turn(now, &mut turn);
         self.write_pages(now);
         more |= self.send_pieces(now, usb);
         self.net.send(stack_time(now), ethernet);

@@ -155,6 +155,35 @@ fn several_requests_and_a_connect_at_once_are_answered_in_order() {
 }
 
 #[test]
+fn connect_behind_many_answers_waits_for_them() {
+    let clock = Clock::default();
+    let mut world = ready(&clock);
+    let socket = world.open(TALK_PORT);
+    let mut all = vec![];
+    for tag in 1..=12 {
+        all.extend(plist("ListDevices", tag)); // 12 answers are more than the transmit buffer holds
+    }
+    world.pc.send(socket, &[all, connect(1, 19, 13)].concat());
+    for tag in 1..=13 {
+        assert_eq!(hear(&mut world, socket).0.tag, tag);
+    }
+    world.receive(socket, 100_000);
+    assert_eq!(world.dongle.counters().bytes_lost, 0);
+}
+
+#[test]
+fn window_is_whole_once_the_answer_has_left() {
+    // What a machine that reads nothing takes: its own 64 KiB, and the dongle's window.
+    let clock = Clock::default();
+    let mut world = ready(&clock);
+    let socket = world.open(TALK_PORT);
+    world.pc.send(socket, &connect(1, 19, 1));
+    assert_eq!(hear(&mut world, socket).1, [0; 4]);
+    world.pass(5 * SECOND);
+    assert_eq!(world.dongle.counters().bytes_in, 65_536 + 4096);
+}
+
+#[test]
 fn listener_hears_of_every_phone_that_comes_and_goes() {
     let clock = Clock::default();
     let mut world = World::new(&clock);

@@ -189,3 +189,17 @@ fn lossy_cable_loses_nothing() {
     assert_eq!(back, sent);
     assert_eq!(world.dongle.counters().bytes_lost, 0);
 }
+
+#[test]
+fn half_closed_machine_may_read_as_slowly_as_it_likes() {
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.ready();
+    let socket = world.open(CHARGEN);
+    world.pc.socket(socket).close();
+    // Its window is full: nothing moves for longer than a silent phone is waited for.
+    world.pass(100 * SECOND);
+    assert_eq!(world.dongle.connections(), 1);
+    world.receive(socket, 500_000);
+    assert_eq!(world.pc.state(socket), State::FinWait2);
+}

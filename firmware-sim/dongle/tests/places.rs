@@ -159,3 +159,24 @@ fn who_comes_while_others_leave_gets_a_place_instead_of_a_refusal() {
     world.until(3 * SECOND, |world| world.pc.state(next) == State::Established);
     assert_eq!(world.dongle.counters().refused_full, 0);
 }
+
+#[test]
+fn repeated_opening_is_not_taken_by_another_place() {
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.ready();
+    let first = world.open(ECHO);
+    world.pc.end.inward.borrow_mut().lose_every = 1;
+    let second = world.pc.connect(DONGLE, ECHO);
+    world.pass(Duration::from_millis(10));
+    assert_eq!(world.dongle.connections(), 2);
+    // The first place is free again when the SYN is repeated.
+    world.pc.socket(first).abort();
+    world.pass(3 * SECOND);
+    assert_eq!(world.dongle.connections(), 1);
+    world.pc.end.inward.borrow_mut().lose_every = 0;
+    world.until(8 * SECOND, |world| world.pc.state(second) == State::Established);
+    world.pc.send(second, b"it is me");
+    assert_eq!(world.receive(second, 8), b"it is me");
+    assert_eq!(world.dongle.counters().accepted, 2);
+}

@@ -4,7 +4,7 @@
 mod common;
 
 use common::bus::Clock;
-use common::{CHARGEN, CONFIG, ECHO, World, pattern};
+use common::{CHARGEN, CONFIG, DISCARD, ECHO, World, pattern};
 use std::time::Duration;
 use usbmux_phone::Options;
 
@@ -72,4 +72,59 @@ fn four_downloads_fill_a_full_speed_pipe() {
     assert!(rate >= 0.9 * FULL_SPEED, "{rate}");
     let (least, most) = (got.iter().min().unwrap(), got.iter().max().unwrap());
     assert!(least * 4 > most * 3, "no fair shares: {got:?}");
+}
+
+#[test]
+fn four_uploads_fill_a_full_speed_pipe() {
+    let clock = Clock::default();
+    let mut world = World::with(&clock, &full_speed(), CONFIG);
+    world.ready();
+    let sockets = [DISCARD; 4].map(|port| world.open(port));
+    let began = clock.now();
+    let mut sent = [0; 4];
+    let zeros = [0; 4096];
+    while clock.now() - began < Duration::from_secs(4) {
+        world.step();
+        for (sent, socket) in sent.iter_mut().zip(sockets) {
+            *sent += world.pc.send(socket, &zeros);
+        }
+    }
+    let bytes = f64::from(world.dongle.counters().bytes_out);
+    let rate = bytes / (clock.now() - began).as_secs_f64();
+    println!("{sent:?}: {:.3} MB/s, {:.1} %", rate / 1e6, 100.0 * rate / FULL_SPEED);
+    assert!(rate >= 0.9 * FULL_SPEED, "{rate}");
+    let (least, most) = (sent.iter().min().unwrap(), sent.iter().max().unwrap());
+    assert!(least * 2 > *most, "no fair shares: {sent:?}");
+}
+
+#[test]
+fn packets_of_64_bytes_become_full_segments() {
+    let clock = Clock::default();
+    let mut world = World::with(&clock, &full_speed(), CONFIG);
+    world.ready();
+    let socket = world.open(CHARGEN);
+    world.receive(socket, 50_000);
+    let frames = world.pc.end.inward.borrow().sent;
+    let got = world.receive(socket, 200_000).len();
+    let frames = world.pc.end.inward.borrow().sent - frames;
+    println!("{} bytes a frame", got / frames as usize);
+    assert!(got / frames as usize > 700);
+}
+
+#[test]
+fn last_bytes_of_an_answer_wait_for_nothing() {
+    let clock = Clock::default();
+    let mut world = World::with(&clock, &full_speed(), CONFIG);
+    world.ready();
+    let socket = world.open(ECHO);
+    for length in [1, 28, 29, 500, 1488, 1489, 2000] {
+        let sent = pattern(length);
+        let began = clock.now();
+        assert_eq!(world.pc.send(socket, &sent), length);
+        assert_eq!(world.receive(socket, length), sent);
+        let took = clock.now() - began;
+        // The machine acknowledges after 40 ms only.
+        assert!(took < Duration::from_millis(10), "{length} bytes took {took:?}");
+        world.pass(Duration::from_millis(100));
+    }
 }

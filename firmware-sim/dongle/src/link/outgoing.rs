@@ -40,11 +40,6 @@ impl Outgoing {
             None => Next::Frame,
         }
     }
-
-    /// Whether a frame of this connection's is under way, which will ask for more of its payload.
-    pub(crate) fn awaits(&self, conn: ConnId) -> bool {
-        self.payload.is_some_and(|(of, _)| of == conn)
-    }
 }
 
 /// What goes to USB next.

@@ -7,7 +7,7 @@ mod pipe;
 mod talking;
 
 use crate::config::DongleConfig;
-use crate::link::{Engine, Outgoing};
+use crate::link::Engine;
 use crate::net::{Opening, Sockets};
 use crate::page::{ConnectionStatus, Page, Status};
 use crate::records::RecordStore;
@@ -178,12 +178,9 @@ impl<'a> Relays<'a> {
             counters.refused_phone = counters.refused_phone.wrapping_add(1);
             return true;
         }
-        let free = self.relays.iter_mut().zip(sockets.iter());
-        let free = free.filter(|(relay, _)| matches!(relay.service, Service::Free));
-        // One that may still owe somebody a reset is taken last.
-        let Some((relay, socket)) =
-            free.min_by_key(|(_, socket)| socket.remote_endpoint().is_some())
-        else {
+        let mut places = self.relays.iter_mut().enumerate();
+        let free = places.find(|(_, relay)| matches!(relay.service, Service::Free));
+        let Some((number, relay)) = free else {
             let mut both = self.relays.iter().zip(sockets.iter());
             if both.any(|(relay, socket)| relay.is_leaving(socket)) {
                 return false;
@@ -191,8 +188,7 @@ impl<'a> Relays<'a> {
             counters.refused_full = counters.refused_full.wrapping_add(1);
             return true;
         };
-        socket.abort();
-        if socket.listen(opening.port).is_ok() {
+        if sockets.get(number).is_some_and(|socket| socket.listen(opening.port).is_ok()) {
             relay.service = Service::Accepting { until: now + ACCEPT_PATIENCE };
         }
         true
@@ -271,12 +267,7 @@ impl<'a> Relays<'a> {
     // ---- time, and the other machines' side
 
     /// Gives every connection its turn.
-    pub(crate) fn turn(
-        &mut self,
-        now: Instant,
-        outgoing: Outgoing,
-        turn: &mut Turn<'_, '_, 'a, impl RecordStore>,
-    ) {
+    pub(crate) fn turn(&mut self, now: Instant, turn: &mut Turn<'_, '_, 'a, impl RecordStore>) {
         let (ports, crowded) = (self.ports, self.is_crowded());
         let both = self.relays.iter_mut().zip(turn.sockets.iter());
         for (relay, socket) in both {
@@ -293,9 +284,8 @@ impl<'a> Relays<'a> {
                     relay.become_(now, socket, became);
                 }
                 Service::Piping(pipe) => {
-                    let mid_frame = pipe.conn().is_some_and(|conn| outgoing.awaits(conn));
                     let has_phone = turn.shared.phone.is_some();
-                    let end = pipe.turn(now, socket, turn.engine, has_phone, mid_frame, crowded);
+                    let end = pipe.turn(now, socket, turn.engine, has_phone, crowded);
                     if let Some(end) = end {
                         relay.end(now, socket, end);
                     }

@@ -157,15 +157,13 @@ impl Pipe {
     // ---- the other machine's side
 
     /// Does what is due; says how it ends, once it does. `has_phone`: a phone is here, with a session
-    /// or about to get one. `mid_frame`: a frame of this connection's is on its way to USB, and will ask
-    /// for more of its payload. `crowded`: others want the place.
+    /// or about to get one. `crowded`: others want the place.
     pub(crate) fn turn(
         &mut self,
         now: Instant,
         socket: &mut tcp::Socket<'_>,
         engine: &mut Engine<'_>,
         has_phone: bool,
-        mid_frame: bool,
         crowded: bool,
     ) -> Option<End> {
         let gone = is_gone(socket);
@@ -186,7 +184,8 @@ impl Pipe {
                 }
                 let waits_until = self.active_at(now, socket, engine, conn) + linger(crowded);
                 let is_done = gone || self.finished || now >= waits_until;
-                if !mid_frame && !socket.may_recv() && is_done {
+                // Payload of a frame under way is still in the socket.
+                if !socket.may_recv() && is_done {
                     engine.close(now, conn);
                     self.state = State::Closing(conn);
                 }
