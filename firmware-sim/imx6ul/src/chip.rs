@@ -41,7 +41,11 @@ impl Chip {
         // SAFETY: the addresses are those of the memory map; only here are they named, and this is
         // called once. What the controllers do to memory is their drivers' affair.
         let (usb, ethernet, gic) = unsafe {
-            (UsbRegisters::at(0x0218_4000), EnetRegisters::at(0x0218_8000), GicRegisters::at(0x00a0_0000))
+            (
+                UsbRegisters::at(0x0218_4000),
+                EnetRegisters::at(0x0218_8000),
+                GicRegisters::at(0x00a0_0000),
+            )
         };
         pass_on_interrupts(&gic);
         Chip { usb, ethernet, clock: Clock }

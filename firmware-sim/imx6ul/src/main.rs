@@ -23,17 +23,29 @@ use defmt_semihosting as _;
 use ehci::Ehci;
 use enet::Enet;
 use static_cell::ConstStaticCell;
-use usbmux_dongle::records::NoStore;
+use usbmux_dongle::budget::{Board, Budget, TwoRecords};
 use usbmux_dongle::{Dongle, DongleConfig, Forward, Storage};
 
-static STORAGE: ConstStaticCell<Storage<'static, 4, 4096, 2048>> =
+/// Connections at once, and their bytes each way: the plan for the largest board.
+const CONNECTIONS: usize = 16;
+const TO_ETHERNET: usize = 8192;
+const TO_PHONE: usize = 4096;
+static STORAGE: ConstStaticCell<Storage<'static, CONNECTIONS, TO_ETHERNET, TO_PHONE>> =
     ConstStaticCell::new(Storage::new());
 static USB_MEMORY: ConstStaticCell<ehci::Memory> = ConstStaticCell::new(ehci::Memory::new());
 static ETHERNET_MEMORY: ConstStaticCell<enet::Memory> = ConstStaticCell::new(enet::Memory::new());
 
 defmt::timestamp!("{=u64:us}", chip::now().as_micros());
 
-/// Ports of the phone's that have a port of the dongle's: sshd's, at its usual number and 2200.
+/// What the status page says of the memory; the stack is that of memory.x without the dongle and its
+/// records, which live there.
+const BUDGET: Budget = Budget::of::<TwoRecords, CONNECTIONS, TO_ETHERNET, TO_PHONE>(Board {
+    usb: size_of::<ehci::Memory>() as u32,
+    ethernet: size_of::<enet::Memory>() as u32,
+    stack: 96 * 1024 - size_of::<Dongle<'_, TwoRecords>>() as u32,
+});
+
+/// Ports of the phone's that have a port of the dongle's: sshd's.
 const FORWARDS: [Forward; 1] = [Forward { port: 2222, device_port: 22 }];
 
 #[entry]
@@ -42,11 +54,12 @@ fn main() -> ! {
     #[allow(unsafe_code)]
     let chip = unsafe { Chip::take() };
     let Chip { usb, ethernet, mut clock } = chip;
-    let config = DongleConfig { forwards: &FORWARDS, ..DongleConfig::DEFAULT };
+    let config =
+        DongleConfig { forwards: &FORWARDS, memory: BUDGET.rows(), ..DongleConfig::DEFAULT };
     let mut usb = Ehci::new(usb, USB_MEMORY.take());
     let mut ethernet = Enet::new(ethernet, ETHERNET_MEMORY.take(), config.mac);
     let storage = STORAGE.take();
-    let mut dongle = Dongle::new(chip::now(), &config, storage, NoStore, &mut ethernet)
+    let mut dongle = Dongle::new(chip::now(), &config, storage, TwoRecords::new(), &mut ethernet)
         .expect("the default configuration with one forward is sound");
     defmt::info!("the dongle is up");
     loop {

@@ -4,10 +4,11 @@
 //! - `up` writes to a port of the phone's that a `confirm` stands behind, and is done when that has
 //!   seen every byte and said so: what a socket has swallowed has not arrived.
 //! - `confirm` is the TCP server for the phone's mapped port.
+//! - `chargen` prints what `down` expects.
 //!
 //! `down` and `up` print one line: bytes, seconds, and the CPU time that the process `--daemon` spent
 //! meanwhile. They speak the socket protocol, or with `--raw` talk to something that has connected
-//! already, as `nusb-floor` has.
+//! already, as `nusb-floor` and forwarded ports have.
 
 use clap::{Args, Parser, Subcommand};
 use std::error::Error;
@@ -54,14 +55,19 @@ enum Task {
     },
     /// Counts and checks what `up` sends, for ever.
     Confirm {
-        /// Where to listen.
+        /// Where to listen; with port 0, a line says which one it became.
         address: SocketAddr,
+    },
+    /// Prints what a phone's character generator sends.
+    Chargen {
+        /// How much.
+        megabytes: usize,
     },
 }
 
 #[derive(Args, Debug)]
 struct Way {
-    /// The daemon's socket.
+    /// The daemon's socket: a path; with `--raw` also ADDRESS:PORT.
     socket: PathBuf,
     /// How much.
     megabytes: usize,
@@ -78,6 +84,7 @@ fn main() -> ExitCode {
         Task::Down(way) => way.measure("down", CHARGEN, down),
         Task::Up { way, port } => way.measure("up", port, up),
         Task::Confirm { address } => confirm(address),
+        Task::Chargen { megabytes } => chargen(megabytes * MEGABYTE),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,13 +97,17 @@ fn main() -> ExitCode {
 
 type Moved = Result<(), Box<dyn Error>>;
 
+/// What bytes are moved through.
+trait Stream: Read + Write {}
+impl<S: Read + Write> Stream for S {}
+
 impl Way {
-    fn measure(&self, name: &str, port: u16, work: fn(UnixStream, usize) -> Moved) -> Moved {
-        let stream = self.connect(port)?;
+    fn measure(&self, name: &str, port: u16, work: fn(&mut dyn Stream, usize) -> Moved) -> Moved {
+        let mut stream = self.connect(port)?;
         let length = self.megabytes * MEGABYTE;
         let cpu = self.cpu()?;
         let begun = Instant::now();
-        work(stream, length)?;
+        work(&mut *stream, length)?;
         let seconds = begun.elapsed().as_secs_f64();
         let cpu = self.cpu()?.saturating_sub(cpu);
         let megabytes = self.megabytes as f64;
@@ -114,22 +125,27 @@ impl Way {
     }
 
     /// The connection to a port of the only phone, or whatever stands behind the socket.
-    fn connect(&self, port: u16) -> Result<UnixStream, Box<dyn Error>> {
-        let mut client = Client::connect(&self.socket)?;
-        if !self.raw {
-            let answer = client.ask(0, "ListDevices", &[])?;
-            let list = answer.dictionary().get("DeviceList").and_then(plist::Value::as_array);
-            let [phone] = list.map_or(&[][..], Vec::as_slice) else {
-                return Err("the daemon has no phone, or several".into());
-            };
-            let id = phone.as_dictionary().and_then(|phone| phone.get("DeviceID"));
-            let id = id.and_then(plist::Value::as_unsigned_integer).ok_or("no DeviceID")?;
-            match client.connect_port(u32::try_from(id)?, port)? {
-                0 => {}
-                number => return Err(format!("Connect to port {port}: Result {number}").into()),
-            }
+    fn connect(&self, port: u16) -> Result<Box<dyn Stream>, Box<dyn Error>> {
+        if self.raw {
+            let address = self.socket.to_str().and_then(|text| text.parse::<SocketAddr>().ok());
+            return Ok(match address {
+                Some(address) => Box::new(TcpStream::connect(address)?),
+                None => Box::new(UnixStream::connect(&self.socket)?),
+            });
         }
-        Ok(client.stream)
+        let mut client = Client::connect(&self.socket)?;
+        let answer = client.ask(0, "ListDevices", &[])?;
+        let list = answer.dictionary().get("DeviceList").and_then(plist::Value::as_array);
+        let [phone] = list.map_or(&[][..], Vec::as_slice) else {
+            return Err("the daemon has no phone, or several".into());
+        };
+        let id = phone.as_dictionary().and_then(|phone| phone.get("DeviceID"));
+        let id = id.and_then(plist::Value::as_unsigned_integer).ok_or("no DeviceID")?;
+        match client.connect_port(u32::try_from(id)?, port)? {
+            0 => {}
+            number => return Err(format!("Connect to port {port}: Result {number}").into()),
+        }
+        Ok(Box::new(client.stream))
     }
 }
 
@@ -143,7 +159,13 @@ fn rfc_864() -> Vec<u8> {
     lines
 }
 
-fn down(mut stream: UnixStream, length: usize) -> Moved {
+fn chargen(length: usize) -> Moved {
+    let period = rfc_864();
+    let bytes: Vec<u8> = period.iter().copied().cycle().take(length).collect();
+    Ok(std::io::stdout().lock().write_all(&bytes)?)
+}
+
+fn down(stream: &mut dyn Stream, length: usize) -> Moved {
     // Long enough that a piece can begin anywhere in the first round.
     let period = rfc_864();
     let expected: Vec<u8> = period.iter().copied().cycle().take(period.len() + PIECE).collect();
@@ -161,7 +183,7 @@ fn down(mut stream: UnixStream, length: usize) -> Moved {
     Ok(())
 }
 
-fn up(mut stream: UnixStream, length: usize) -> Moved {
+fn up(stream: &mut dyn Stream, length: usize) -> Moved {
     stream.write_all(&(length as u64).to_le_bytes())?;
     let piece = pattern(SALT, 0, PIECE);
     let mut left = length;
@@ -179,7 +201,9 @@ fn up(mut stream: UnixStream, length: usize) -> Moved {
 }
 
 fn confirm(address: SocketAddr) -> Moved {
-    for stream in TcpListener::bind(address)?.incoming() {
+    let listener = TcpListener::bind(address)?;
+    println!("confirms at {}", listener.local_addr()?);
+    for stream in listener.incoming() {
         let stream = stream?;
         thread::spawn(move || {
             if let Err(error) = confirm_one(stream) {

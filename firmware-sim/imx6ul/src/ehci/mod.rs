@@ -236,8 +236,15 @@ impl HostController for Ehci {
         let endpoint =
             Endpoint { device: address, number: 0, max_packet: max_packet.into(), control: true };
         self.memory.control.open(endpoint, true);
-        let Memory { setup: bytes, control_data, setup_stage, data_stage, status_stage, control, .. } =
-            &mut *self.memory;
+        let Memory {
+            setup: bytes,
+            control_data,
+            setup_stage,
+            data_stage,
+            status_stage,
+            control,
+            ..
+        } = &mut *self.memory;
         let ([value_low, value_high], [index_low, index_high]) =
             (setup.value.to_le_bytes(), setup.index.to_le_bytes());
         let [length_low, length_high, ..] = length.to_le_bytes();

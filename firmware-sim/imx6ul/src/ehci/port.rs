@@ -25,7 +25,9 @@ mod bit {
 #[derive(Clone, Copy)]
 enum State {
     /// `again`: the device is gone, but there is another already.
-    Empty { again: bool },
+    Empty {
+        again: bool,
+    },
     Attached,
     /// The reset is held until then.
     Held(Instant),
@@ -77,7 +79,9 @@ impl RootPort {
                 registers.write(register::PORT, bits & !bit::RESET);
                 State::Ending(now() + RESET_ENDS)
             }
-            State::Ending(_) if bits & bit::RESET == 0 && bits & bit::ENABLED != 0 => State::Enabled,
+            State::Ending(_) if bits & bit::RESET == 0 && bits & bit::ENABLED != 0 => {
+                State::Enabled
+            }
             State::Ending(until) if now() >= until => State::Attached,
             // The controller disables a port by itself when the device babbles (EHCI §4.2.2).
             State::Enabled if bits & bit::ENABLED == 0 => State::Attached,
