@@ -29,7 +29,7 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// Builds umuxd and umux beside the running test, `target/<profile>/deps/<test>`, or program, `target/<profile>/<program>`.
+/// Builds umuxd, umux and usbmux-sim beside the running test, `target/<profile>/deps/<test>`, or program, `target/<profile>/<program>`.
 fn build_programs() -> PathBuf {
     let itself = env::current_exe().unwrap();
     let folder = itself.parent().unwrap();
@@ -37,13 +37,13 @@ fn build_programs() -> PathBuf {
     let folder = folder.to_path_buf();
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "-p", "usbmux-host", "--bins"]);
+    build.args(["build", "--quiet", "-p", "usbmux-host", "-p", "usbmux-firmware-sim", "--bins"]);
     build.arg("--target-dir").arg(folder.parent().unwrap());
     if folder.ends_with("release") {
         build.arg("--release");
     }
     build.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    assert!(build.status().unwrap().success(), "umuxd does not build");
+    assert!(build.status().unwrap().success(), "the programs do not build");
     folder
 }
 

@@ -75,11 +75,27 @@ pub fn in_background(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>
     })
 }
 
-/// Runs a client of the libimobiledevice family at a daemon; its text, when the program is there.
+/// Whatever speaks the socket protocol: a daemon, or a dongle.
+pub trait Server {
+    /// The value of `USBMUXD_SOCKET_ADDRESS` for the libimobiledevice family.
+    fn address(&self) -> String;
+}
+
+impl Server for Daemon {
+    fn address(&self) -> String {
+        Daemon::address(self)
+    }
+}
+
+/// Runs a client of the libimobiledevice family; its text, when the program is there.
 #[must_use]
-pub fn client(daemon: &Daemon, name: &str, arguments: &[&str]) -> Option<(ExitStatus, String)> {
+pub fn client(
+    server: &impl Server,
+    name: &str,
+    arguments: &[&str],
+) -> Option<(ExitStatus, String)> {
     let mut command = Command::new(tool(name)?);
-    command.args(arguments).env("USBMUXD_SOCKET_ADDRESS", daemon.address());
+    command.args(arguments).env("USBMUXD_SOCKET_ADDRESS", server.address());
     let output = run(&mut command, b"");
     Some((output.status, String::from_utf8_lossy(&output.stdout).into_owned()))
 }
@@ -109,12 +125,12 @@ impl Iproxy {
     ///
     /// When it cannot be started.
     #[must_use]
-    pub fn start(daemon: &Daemon, port: u16) -> Option<Iproxy> {
+    pub fn start(server: &impl Server, port: u16) -> Option<Iproxy> {
         let program = tool("iproxy")?;
         let local = free_port();
         let mut command = Command::new(program);
         command.args(["-s", "127.0.0.1", &format!("{local}:{port}")]);
-        command.env("USBMUXD_SOCKET_ADDRESS", daemon.address());
+        command.env("USBMUXD_SOCKET_ADDRESS", server.address());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Some(Iproxy { local, process: Running(command.spawn().unwrap()) })
     }

@@ -1,12 +1,10 @@
 //! The clients that everybody has, each doing what it is for.
 
 use std::env;
-use std::io::{Read, Write};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use usbmux_tests::clients::{FIRST_PHONE, check_ideviceinfo, check_inetcat};
 use usbmux_tests::daemon_process::Daemon;
-use usbmux_tests::tools::{Running, client, missing, run, tool};
-
-pub(crate) const FIRST_PHONE: &str = "00008030-0000000000000001";
+use usbmux_tests::tools::{client, missing, run};
 
 #[test]
 fn idevice_id_lists_the_phones() {
@@ -25,17 +23,6 @@ fn ideviceinfo_prints_the_phones_values() {
     check_ideviceinfo(&daemon);
 }
 
-/// What `ideviceinfo -s` must print; it exits with 0 when it got no sense, so its text counts.
-pub(crate) fn check_ideviceinfo(daemon: &Daemon) {
-    let Some((_, text)) = client(daemon, "ideviceinfo", &["-s"]) else { return };
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(&format!("{key}: ")));
-    assert_eq!(value("DeviceName"), Some("Virtual Phone 1"), "{text}");
-    assert_eq!(value("UniqueDeviceID"), Some(FIRST_PHONE), "{text}");
-    for key in ["DeviceClass", "ProductType", "ProductVersion", "BuildVersion"] {
-        assert!(value(key).is_some_and(|value| !value.is_empty()), "{key} in {text}");
-    }
-}
-
 #[test]
 fn ideviceinfo_gets_a_single_value() {
     let daemon = Daemon::start(1, &[]);
@@ -48,22 +35,6 @@ fn ideviceinfo_gets_a_single_value() {
 fn inetcat_gets_an_echo() {
     let daemon = Daemon::start(1, &[]);
     check_inetcat(&daemon);
-}
-
-/// Lines through `inetcat 7` come back. It ends with its input, so that is closed after the answer.
-pub(crate) fn check_inetcat(daemon: &Daemon) {
-    let Some(program) = tool("inetcat") else { return };
-    let mut command = Command::new(program);
-    command.arg("7").env("USBMUXD_SOCKET_ADDRESS", daemon.address());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut inetcat = Running(command.spawn().unwrap());
-    let (mut to, mut from) = (inetcat.0.stdin.take().unwrap(), inetcat.0.stdout.take().unwrap());
-    for line in [&b"hello\n"[..], b"and again, a little longer\n"] {
-        to.write_all(line).unwrap();
-        let mut back = vec![0; line.len()];
-        from.read_exact(&mut back).unwrap();
-        assert_eq!(back, line);
-    }
 }
 
 #[test]

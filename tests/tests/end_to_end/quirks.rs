@@ -1,10 +1,10 @@
 //! Each quirk of the virtual phone, as a client that we did not write sees it.
 
-use crate::clients::{FIRST_PHONE, check_ideviceinfo, check_inetcat};
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use usbmux_tests::clients::{FIRST_PHONE, check_ideviceinfo, check_inetcat};
 use usbmux_tests::daemon_process::{Daemon, Lines, program};
 use usbmux_tests::socket::Client;
 use usbmux_tests::tools::{

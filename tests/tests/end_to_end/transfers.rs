@@ -110,7 +110,7 @@ fn a_forwarder_killed_in_the_middle_ends_its_own_connection_only() {
     assert_eq!(read_pattern(&mut stream, 3, MEGABYTE), MEGABYTE);
     drop(iproxy);
     assert!(!end.recv_timeout(PATIENCE).unwrap(), "the server was told");
-    super::clients::check_inetcat(&daemon);
+    usbmux_tests::clients::check_inetcat(&daemon);
 }
 
 #[test]
