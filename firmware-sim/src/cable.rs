@@ -16,8 +16,10 @@ const BYTE: Nanos = Nanos(80);
 /// Frames that wait to be sent at most; then the sender has to wait. Two each way are what the
 /// dongle's budget has memory for.
 const TRANSMIT_RING: usize = 2;
-/// Frames that wait to be read at most; more are lost.
+/// Frames that wait to be read in memory at most; the next ones stay in the controller's FIFO.
 const RECEIVE_RING: usize = 2;
+/// That FIFO, in bytes, as the STM32F107's Ethernet block has it; what finds no room is lost.
+const RECEIVE_FIFO: usize = 2048;
 /// The same of a PC.
 const PC_TRANSMIT_RING: usize = 64;
 const PC_RECEIVE_RING: usize = 256;
@@ -67,6 +69,7 @@ struct Lane {
     in_flight: VecDeque<(Nanos, Vec<u8>)>,
     arrived: VecDeque<Vec<u8>>,
     ring: usize,
+    fifo_bytes: usize,
     transmit_ring: usize,
     /// Somebody wanted to send and could not.
     awaited: bool,
@@ -74,12 +77,13 @@ struct Lane {
 }
 
 impl Lane {
-    fn new(transmit_ring: usize, ring: usize) -> Self {
+    fn new(transmit_ring: usize, ring: usize, fifo_bytes: usize) -> Self {
         Lane {
             leaving: VecDeque::new(),
             in_flight: VecDeque::new(),
             arrived: VecDeque::new(),
             ring,
+            fifo_bytes,
             transmit_ring,
             awaited: false,
             stats: CableStats::default(),
@@ -92,7 +96,8 @@ impl Lane {
         while self.in_flight.front().is_some_and(|(at, _)| *at <= now)
             && let Some((_, frame)) = self.in_flight.pop_front()
         {
-            if self.arrived.len() < self.ring {
+            let in_fifo = self.arrived.iter().skip(self.ring).map(Vec::len).sum::<usize>();
+            if self.arrived.len() < self.ring || in_fifo + frame.len() <= self.fifo_bytes {
                 self.arrived.push_back(frame);
             } else {
                 self.stats.overrun += 1;
@@ -144,8 +149,8 @@ impl Cable {
             now: Nanos::ZERO,
             quality,
             random: Rng::with_seed(seed),
-            to_pc: Lane::new(TRANSMIT_RING, PC_RECEIVE_RING),
-            to_dongle: Lane::new(PC_TRANSMIT_RING, RECEIVE_RING),
+            to_pc: Lane::new(TRANSMIT_RING, PC_RECEIVE_RING, 0),
+            to_dongle: Lane::new(PC_TRANSMIT_RING, RECEIVE_RING, RECEIVE_FIFO),
             news: [false; 2],
             moved_bytes: [0; 2],
             log: None,
