@@ -199,10 +199,10 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
     fn begin_frame(&mut self, now: Instant, space: &mut [u8]) -> Option<usize> {
         let mut own = [0; CONTROL_FRAME];
         if let Some(frame) = self.link.mux.poll_transmit(now, &mut own) {
-            // A host's frames without payload fit into any packet.
+            // A host's frames without payload are shorter than any packet that enumeration admits:
+            // they need no zero-length packet.
             let own = own.get(..frame.len).unwrap_or_default();
             space.get_mut(..own.len())?.copy_from_slice(own);
-            self.link.outgoing = Outgoing::without_payload(frame.needs_zlp);
             return Some(own.len());
         }
         let sockets = &mut self.net.sockets;

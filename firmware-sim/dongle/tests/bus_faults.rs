@@ -8,6 +8,7 @@ use common::{CHARGEN, CONFIG, DISCARD, ECHO, World};
 use smoltcp::socket::tcp::State;
 use std::time::Duration;
 use usbmux_phone::descriptors::{MUX_IN, MUX_OUT};
+use usbmux_phone::device::Control;
 use usbmux_phone::{Options, Quirk};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -73,7 +74,10 @@ fn fault_at_any_packet_is_survived() {
     for packet in 0..120 {
         for lose_out in [true, false] {
             let clock = Clock::default();
-            let mut world = World::new(&clock);
+            // At full speed a frame has many packets.
+            let mut options = Options::new(1);
+            options.max_packet = 64;
+            let mut world = World::with(&clock, &options, CONFIG);
             world.ready();
             let socket = world.open(ECHO);
             world.pc.send(socket, &common::pattern(30_000));
@@ -146,4 +150,41 @@ fn session_that_the_phone_finds_dead_begins_anew_by_itself() {
     world.pass(SECOND);
     assert_eq!(world.dongle.phone().unwrap().device_id, 1);
     assert_works(&mut world);
+}
+
+#[test]
+fn cable_that_carries_nothing_out_is_given_up_on() {
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.ready();
+    let socket = world.open(ECHO);
+    world.bus.faults.lose_out = u32::MAX;
+    world.pc.send(socket, b"hello");
+    world.until(20 * SECOND, |world| world.dongle.phone().is_none());
+    // A new session, then three resets of the port; each gets as far as VERSION.
+    assert_eq!(world.dongle.counters().recoveries, 3);
+    assert_eq!(world.dongle.counters().bulk_failures, 5);
+    world.pass(60 * SECOND);
+    assert_eq!(world.dongle.counters().bulk_failures, 5, "no more");
+}
+
+#[test]
+fn another_phone_behind_the_reset_is_another_phone() {
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.ready();
+    world.bus.phone.halt(MUX_IN);
+    world.bus.faults.failed_control = 3;
+    world.bus.forger = Some(Box::new(|setup, answer| match (setup.value, answer) {
+        (0x0303, Control::Data(mut serial)) => {
+            serial[2] = b'7';
+            Control::Data(serial)
+        }
+        (_, answer) => answer,
+    }));
+    world.until(5 * SECOND, |world| {
+        world.dongle.phone().is_some_and(|phone| phone.serial.starts_with("7000"))
+    });
+    assert_eq!(world.dongle.phone().unwrap().device_id, 2);
+    assert_eq!(world.dongle.counters().recoveries, 1);
 }

@@ -95,6 +95,19 @@ fn what_is_no_phone_is_left_alone() {
         (answer, _) => answer,
     });
     assert_eq!(configured(without_mux), None);
+    for (size, expected) in [(32, None), (64, Some(3))] {
+        let small: Forger = Box::new(move |setup, mut answer| {
+            if let (Control::Data(data), 2) = (&mut answer, setup.value >> 8) {
+                let endpoints = data.windows(4).enumerate();
+                let bulk = endpoints.filter(|(_, bytes)| bytes[..2] == [7, 5] && bytes[3] == 2);
+                for at in bulk.map(|(at, _)| at).collect::<Vec<_>>() {
+                    data[at + 4..at + 6].copy_from_slice(&[size, 0]);
+                }
+            }
+            answer
+        });
+        assert_eq!(configured(small), expected, "packets of {size} bytes");
+    }
 }
 
 #[test]

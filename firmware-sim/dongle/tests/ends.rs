@@ -203,3 +203,20 @@ fn half_closed_machine_may_read_as_slowly_as_it_likes() {
     world.receive(socket, 500_000);
     assert_eq!(world.pc.state(socket), State::FinWait2);
 }
+
+#[test]
+fn machine_that_goes_on_sending_after_the_end_may_close_in_order() {
+    let clock = Clock::default();
+    let mut world = World::with(&clock, &with_quirk(Quirk::RstText), CONFIG);
+    world.ready();
+    let socket = world.open(ECHO);
+    world.until(5 * SECOND, |world| {
+        world.pc.send(socket, &[1; 4000]);
+        world.pc.receive(socket);
+        world.pc.state(socket) == State::CloseWait
+    });
+    world.pc.send(socket, &[1; 20_000]);
+    world.pc.socket(socket).close();
+    world.until(SECOND, |world| world.pc.socket(socket).send_queue() == 0);
+    world.until(SECOND, |world| world.dongle.connections() == 0);
+}

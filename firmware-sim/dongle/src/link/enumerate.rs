@@ -24,6 +24,9 @@ const HIGHEST_CONFIGURATION: u8 = 3;
 /// Configurations that are looked at; phones have 4 to 6.
 const MAX_CONFIGURATIONS: u8 = 8;
 
+/// No phone has smaller packets, at any speed; a frame without payload fits into one.
+const LEAST_MAX_PACKET: u16 = 64;
+
 /// Room for descriptors. A configuration that is longer is read so far; the mux interface of known
 /// phones ends within 100 bytes.
 const DESCRIPTOR_BYTES: usize = 384;
@@ -229,6 +232,7 @@ impl Enumerator {
             return Poll::Pending;
         }
         match self.choice.chosen() {
+            Some(mux) if mux.bulk_out.max_packet < LEAST_MAX_PACKET => Poll::Ready(Outcome::NoUse),
             None => Poll::Ready(Outcome::NoUse),
             // Set even if it is the active one: after a reset none is, and if one was kept all the
             // same, its data toggles begin anew with ours (USB 2.0 §9.1.1.5).

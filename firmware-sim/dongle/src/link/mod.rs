@@ -259,7 +259,6 @@ impl<'a> Link<'a> {
 
     fn open(&mut self, now: Instant, usb: &mut impl HostController, pipes: Pipes) {
         usb.open_bulk(ADDRESS, pipes.mux.bulk_in, pipes.mux.bulk_out);
-        self.outgoing = Outgoing::IDLE;
         self.mux.attach(now, pipes.mux.bulk_out.max_packet);
         self.phase = Phase::Running { pipes };
     }

@@ -23,11 +23,6 @@ impl Outgoing {
         Outgoing { payload: (left > 0).then_some((conn, left)), needs_zlp }
     }
 
-    /// A frame that is out but for its zero-length packet, if it needs one.
-    pub(crate) fn without_payload(needs_zlp: bool) -> Self {
-        Outgoing { payload: None, needs_zlp }
-    }
-
     /// What the next piece takes, of at most `room` bytes.
     pub(crate) fn next(&mut self, room: usize) -> Next {
         match self.payload {

@@ -16,6 +16,8 @@ pub(crate) const FULL_SPEED_PACKET: Duration = Duration::from_nanos(52_632);
 
 const RESET: Duration = Duration::from_millis(50);
 const CONTROL: Duration = Duration::from_micros(300);
+/// How long a device may take to take its address (USB 2.0 §9.2.6.3); this one does.
+const SET_ADDRESS: u64 = 2_000_000;
 /// When an OUT packet that got a NAK is tried again.
 const NAK_PAUSE: Duration = Duration::from_micros(100);
 
@@ -74,6 +76,8 @@ pub(crate) struct Bus<'c> {
     pub(crate) phone: Device,
     pub(crate) faults: Faults,
     speed: Speed,
+    /// From when on the device answers at its new address.
+    addressed_at: u64,
     port: Port,
     reset_until: u64,
     control: Option<Under<Result<Vec<u8>, TransferError>>>,
@@ -108,6 +112,7 @@ impl<'c> Bus<'c> {
             phone,
             faults: Faults::default(),
             speed,
+            addressed_at: 0,
             port: Port::Attached,
             reset_until: 0,
             control: None,
@@ -304,7 +309,12 @@ impl HostController for Bus<'_> {
         } else if self.faults.failed_control > 0 {
             self.faults.failed_control -= 1;
             Err(TransferError::Bus)
+        } else if address != 0 && self.clock.nanos() < self.addressed_at {
+            Err(TransferError::Bus)
         } else {
+            if (request_type, request) == (0, 5) {
+                self.addressed_at = self.clock.nanos() + SET_ADDRESS;
+            }
             let mut answer = self.phone.control(self.clock.now(), address, asked);
             if let Some(forger) = &mut self.forger {
                 answer = forger(setup, answer);
