@@ -1,7 +1,8 @@
 //! The USB/IP cable: a phone whose USB host is a Linux kernel.
 //!
 //! [`UsbIp`] answers the requests of a kernel's virtual host controller on a stream socket; closing
-//! the socket is pulling the cable. Endpoint zero is answered by [`ControlEndpoint`], the mux
+//! the socket is pulling the cable. Endpoint zero is answered by
+//! [`ControlEndpoint`](crate::control::ControlEndpoint), the mux
 //! interface's bulk transfers go through a [`Plug`] as those of a host in this program do, and
 //! requests to the other interfaces' endpoints get NAK for ever, as from a phone with nothing to
 //! say. Left out: isochronous transfers (sound), which are told that the endpoint stalls. How the

@@ -54,6 +54,9 @@ pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
     };
     let mut board = Board::new(&options).map_err(Failure::failed)?;
     board.plug_in();
+    if !talk.ip().is_loopback() {
+        say(format_args!("{talk} can be reached by other machines: they can use this phone"));
+    }
     say(format_args!("listening on {talk}"));
     say_what_to_try(talk, page);
     print_forwards(&addresses, &arguments);
