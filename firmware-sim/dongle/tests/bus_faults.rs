@@ -7,6 +7,7 @@ use common::bus::Clock;
 use common::{CHARGEN, CONFIG, DISCARD, ECHO, World};
 use smoltcp::socket::tcp::State;
 use std::time::Duration;
+use usbmux_core::LinkState;
 use usbmux_phone::descriptors::{MUX_IN, MUX_OUT};
 use usbmux_phone::device::Control;
 use usbmux_phone::{Options, Quirk};
@@ -187,4 +188,22 @@ fn another_phone_behind_the_reset_is_another_phone() {
     });
     assert_eq!(world.dongle.phone().unwrap().device_id, 2);
     assert_eq!(world.dongle.counters().recoveries, 1);
+}
+
+#[test]
+fn what_was_left_of_a_frame_goes_nowhere() {
+    let clock = Clock::default();
+    let mut options = Options::new(1);
+    options.max_packet = 64;
+    let mut world = World::with(&clock, &options, CONFIG);
+    world.ready();
+    let socket = world.open(DISCARD);
+    world.pc.send(socket, &[0; 30_000]);
+    world.until(SECOND, |world| world.dongle.counters().bytes_out > 5000);
+    world.bus.faults.lose_out = 1; // in the middle of a frame of 33 packets
+    world.until(SECOND, |world| world.dongle.counters().bulk_failures == 1);
+    let before = world.bus.packets_out;
+    world.until(SECOND, |world| matches!(world.dongle.link(), LinkState::Up { .. }));
+    let packets = world.bus.packets_out - before;
+    assert!(packets <= 2, "VERSION and SETUP, not {packets} packets");
 }

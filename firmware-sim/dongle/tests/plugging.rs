@@ -37,7 +37,17 @@ fn phone_is_found_in_configuration_3() {
     assert_eq!(world.bus.phone.control(clock.now(), 1, ask), device::Control::Data(vec![3]));
     assert_eq!(world.bus.resets, 1);
     assert_eq!(world.dongle.link(), LinkState::Up { version: 2 });
+    let counters = world.dongle.counters();
+    assert_eq!((counters.control_failures, counters.recoveries), (0, 0));
     assert_works(&mut world);
+}
+
+#[test]
+fn phone_is_shown_a_fifth_of_a_second_after_it_was_plugged_in() {
+    // 100 ms of debouncing, 50 of reset, 10 of recovery and 10 for the address are prescribed.
+    let clock = Clock::default();
+    let mut world = World::new(&clock);
+    world.until(Duration::from_millis(200), |world| world.dongle.phone().is_some());
 }
 
 #[test]

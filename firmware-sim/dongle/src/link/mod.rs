@@ -155,16 +155,14 @@ impl<'a> Link<'a> {
 
     /// When [`turn`](Self::turn) is due without news from USB.
     pub(crate) fn due(&self, now: Instant) -> Instant {
+        let look = now + PORT_PERIOD;
         let phase = match &self.phase {
-            Phase::Debouncing { until } | Phase::Settling { until, .. } => *until,
             Phase::Enumerating { enumerator, .. } => enumerator.due(),
             Phase::Clearing { transfer, .. } => transfer.due(),
-            Phase::Empty | Phase::Resetting { .. } | Phase::Running { .. } | Phase::GivenUp => {
-                now + PORT_PERIOD
-            }
+            // Once it is past, the port is waited for.
+            Phase::Debouncing { until } | Phase::Settling { until, .. } if now < *until => *until,
+            _ => look,
         };
-        // Something overdue waits for USB, not for the clock.
-        let phase = if phase <= now { now + PORT_PERIOD } else { phase };
         self.mux.next_tick().map_or(phase, |tick| tick.min(phase))
     }
 
