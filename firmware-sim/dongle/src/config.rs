@@ -148,8 +148,6 @@ pub enum ConfigError {
     PortZero,
     /// Two services on this port.
     SamePort(u16),
-    /// The storage has room for no connection.
-    NoConnections,
 }
 
 impl fmt::Display for ConfigError {
@@ -170,9 +168,6 @@ impl fmt::Display for ConfigError {
             ConfigError::PortZero => f.write_str("port 0 is none: give one from 1 to 65535"),
             ConfigError::SamePort(port) => {
                 write!(f, "two services on port {port}: give one of them another")
-            }
-            ConfigError::NoConnections => {
-                f.write_str("the storage has room for no connection: make it larger")
             }
         }
     }
