@@ -99,7 +99,7 @@ mod simulated {
     /// The pipe to a virtual phone in this process.
     pub struct SimulatedPipe {
         plug: Plug,
-        /// Memory for the next OUT transfer, as long as the longest so far.
+        /// Memory for the next OUT transfer.
         staged: Vec<u8>,
         /// Memory that came back from earlier ones.
         spare: Vec<Vec<u8>>,
@@ -137,9 +137,9 @@ mod simulated {
                 return 0;
             }
             let mut transfer = self.spare.pop().unwrap_or_default();
-            if filled == self.staged.len() {
-                // A full one leaves as it is; it would be lengthened again for the next.
-                transfer.resize(filled, 0);
+            if filled >= self.staged.len() / 2 {
+                // The next staging writes what is lacking then, which is less than would be copied.
+                self.staged.truncate(filled);
                 std::mem::swap(&mut transfer, &mut self.staged);
             } else {
                 transfer.clear();
