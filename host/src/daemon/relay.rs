@@ -2,6 +2,7 @@
 //!
 //! Towards the phone: when the client has something, the connection stands in line; in its turn
 //! the link reads straight into a transfer buffer, no more than the engine lets one frame carry.
+//! What makes no large frame *rests* in the client's socket while USB has bytes before it.
 //! Towards the client: the link tries the write itself; what the socket does not take goes to the
 //! *spill*, which the connection's own task drains. The engine always knows how much that is, so
 //! the spill never outgrows the window, and a slow client slows nobody but its own phone program.
