@@ -12,7 +12,7 @@ use usbmux_core::Instant;
 use usbmux_phone::control::Setup;
 use usbmux_phone::descriptors::{MUX_IN, MUX_OUT};
 use usbmux_phone::device::{Control, Device, Handshake, Packet, Toggle};
-use usbmux_phone::{DISCARD, ECHO, Options};
+use usbmux_phone::{DISCARD, ECHO, Options, Quirk};
 
 const ADDRESS: u8 = 5;
 const VERSION_2: [u8; 20] = [0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -303,4 +303,36 @@ fn mapped_ports_lead_to_a_server_with_one() {
     };
     smol::block_on(executor.run(smol::future::or(talk, late)));
     assert_eq!(server.join().unwrap(), *b"ping");
+}
+
+const GET_MODE: [u8; 8] = [0xc0, 0x45, 0, 0, 0, 0, 4, 0];
+
+fn with(quirk: Quirk) -> Options {
+    let mut options = Options::new(1);
+    options.quirks.push(quirk);
+    options
+}
+
+#[test]
+fn stall_mode_stalls_only_what_is_asked_about_modes() {
+    let mut host = Host::new(&with(Quirk::StallMode));
+    assert_eq!(host.request(ADDRESS, GET_MODE), Control::Stall);
+    assert_eq!(host.request(ADDRESS, [0, 9, 4, 0, 0, 0, 0, 0]), Control::Data(vec![]));
+}
+
+#[test]
+fn silent_mode_never_answers_what_is_asked_about_modes() {
+    let mut host = Host::new(&with(Quirk::SilentMode));
+    assert_eq!(host.request(ADDRESS, GET_MODE), Control::Silence);
+    assert_eq!(host.request(ADDRESS, [0, 9, 4, 0, 0, 0, 0, 0]), Control::Data(vec![]));
+}
+
+#[test]
+fn no_mux_leaves_the_two_configurations_without_it() {
+    let mut host = Host::new(&with(Quirk::NoMux));
+    let Control::Data(device) = host.request(ADDRESS, [0x80, 6, 0, 1, 0, 0, 18, 0]) else {
+        panic!("a phone has a device descriptor")
+    };
+    assert_eq!(device.last(), Some(&2), "bNumConfigurations");
+    assert_eq!(host.request(ADDRESS, [0, 9, 3, 0, 0, 0, 0, 0]), Control::Stall);
 }
