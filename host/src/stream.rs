@@ -25,7 +25,7 @@ pub enum ClientStream {
     /// A Unix socket: the peer's hang-up is visible at once.
     Unix(Async<UnixStream>),
     /// A TCP connection: a peer that closed looks like one that half-closed until it answers
-    /// something, or a probe of [`KEEPALIVE`], with a reset.
+    /// something, or the kernel's keepalive, with a reset.
     Tcp(Async<TcpStream>),
 }
 
