@@ -12,7 +12,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, Permissions};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,11 @@ pub struct Listener {
 
 #[derive(Debug)]
 enum Socket {
-    Unix { listener: Async<UnixListener>, file: SocketFile },
+    /// Without a file that is ours to remove if somebody else made the socket.
+    Unix {
+        listener: Async<UnixListener>,
+        file: Option<SocketFile>,
+    },
     Tcp(Async<TcpListener>),
 }
 
@@ -84,7 +88,7 @@ impl Listener {
             let _lock = lock_folder_of(path);
             let listener = bind_unix(path)?;
             fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Trouble::System)?;
-            let file = SocketFile::of(path).map_err(Trouble::System)?;
+            let file = Some(SocketFile::of(path).map_err(Trouble::System)?);
             let listener = Async::new(listener).map_err(Trouble::System)?;
             // A second call only makes the backlog longer.
             rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
@@ -113,10 +117,44 @@ impl Listener {
             address: tcp_address(address),
             trouble: Trouble::System(error),
         })?;
+        Ok(Self::tcp_bound(listener, bound))
+    }
+
+    /// Serves a Unix socket that somebody else made and will remove.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn passed_unix(listener: UnixListener) -> Result<Self, ListenError> {
+        let bound = listener.local_addr().ok();
+        let path = bound.as_ref().and_then(std::os::unix::net::SocketAddr::as_pathname);
+        // Clients must have been told where a socket without a path is.
+        let address = Address::Unix(path.unwrap_or(Path::new("(no path)")).to_owned());
+        match Async::new(listener) {
+            Ok(listener) => Ok(Self { socket: Socket::Unix { listener, file: None }, address }),
+            Err(error) => Err(ListenError { address, trouble: Trouble::System(error) }),
+        }
+    }
+
+    /// Serves a TCP socket that somebody else made.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn passed_tcp(listener: TcpListener) -> Result<Self, ListenError> {
+        let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let bound = listener.local_addr().unwrap_or(unknown);
+        match Async::new(listener) {
+            Ok(listener) => Ok(Self::tcp_bound(listener, bound)),
+            Err(error) => {
+                Err(ListenError { address: tcp_address(bound), trouble: Trouble::System(error) })
+            }
+        }
+    }
+
+    fn tcp_bound(listener: Async<TcpListener>, bound: SocketAddr) -> Self {
         if !bound.ip().is_loopback() {
             log::warn!("{bound} can be reached by other machines: they can use every phone here");
         }
-        Ok(Self { socket: Socket::Tcp(listener), address: tcp_address(bound) })
+        Self { socket: Socket::Tcp(listener), address: tcp_address(bound) }
     }
 
     /// Where this listens, as clients have to write it.
@@ -126,7 +164,7 @@ impl Listener {
 
     /// Lets no further client find this socket: removes its file, if it is still ours.
     pub fn unlink(&self) {
-        if let Socket::Unix { file, .. } = &self.socket {
+        if let Socket::Unix { file: Some(file), .. } = &self.socket {
             file.remove();
         }
     }
@@ -396,7 +434,8 @@ impl SocketFile {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|metadata| metadata.dev() == self.device && metadata.ino() == self.inode);
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            log::warn!("cannot remove {}: {error}", self.path.display());
+            // A daemon that became another user leaves it to its successor to take over.
+            log::debug!("cannot remove {}: {error}", self.path.display());
         }
     }
 }

@@ -15,6 +15,7 @@
 //! | `listen` | the sockets clients come in by |
 //! | `records` | pair records and the system's BUID |
 //! | `places` | the folders and files a daemon makes for itself |
+//! | `manager` | sockets from a service manager, and what it is told |
 //!
 //! This file puts them together and takes them down again. It leaves out: what a program does
 //! around a daemon (signals, logging, exit statuses), which is `bin/umuxd.rs`.
@@ -24,6 +25,7 @@ pub(crate) mod hangup;
 pub mod limits;
 pub(crate) mod link;
 pub mod listen;
+pub mod manager;
 pub mod options;
 pub mod places;
 pub mod pool;
