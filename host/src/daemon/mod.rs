@@ -15,7 +15,9 @@
 //! | `listen` | the sockets clients come in by |
 //! | `records` | pair records and the system's BUID |
 //! | `places` | the folders and files a daemon makes for itself |
+//! | `privileges` | from root to an ordinary user |
 //! | `manager` | sockets from a service manager, and what it is told |
+//! | `running` | a daemon that runs already, and what can be asked of it |
 //!
 //! This file puts them together and takes them down again. It leaves out: what a program does
 //! around a daemon (signals, logging, exit statuses), which is `bin/umuxd.rs`.
@@ -29,9 +31,11 @@ pub mod manager;
 pub mod options;
 pub mod places;
 pub mod pool;
+pub mod privileges;
 pub mod records;
 pub mod registry;
 mod relay;
+pub mod running;
 pub mod session;
 #[cfg(feature = "simulate")]
 pub mod simulate;

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 #[cfg(feature = "simulate")]
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -22,10 +22,15 @@ use crate::address::Address;
 #[cfg(feature = "simulate")]
 pub const MAX_PHONES: u32 = 64;
 
+/// Where the process number is unless told otherwise; the reference daemon's is there too.
+pub const DEFAULT_PIDFILE: &str = "/var/run/usbmuxd.pid";
+
 const AFTER_HELP: &str = "\
 With phones (as root; another daemon must be stopped: systemctl stop usbmuxd):
   umuxd                                 at /var/run/usbmuxd, where programs look
+  umuxd -U usbmux                       the same, without root's rights
   umuxd -S 127.0.0.1:27015 -C DIR       elsewhere
+  umuxd -X                              ends the one that runs
 
 Without phones:
   umuxd --simulate                      a virtual one; says what to try next
@@ -36,7 +41,9 @@ Without phones:
 
 Programs find a daemon that is elsewhere by USBMUXD_SOCKET_ADDRESS, UNIX:/path
 or host:port. SIGINT and SIGTERM end it; what clients sent is handed over first.
-Exit status: 0 ended by a signal, 1 failed, 2 wrong usage";
+Sockets from systemd (LISTEN_FDS) are served instead of the default ones.
+RUST_LOG chooses what is logged where -v does not, such as RUST_LOG=debug.
+Exit status: 0 ended as asked, or did what was asked; 1 failed; 2 wrong usage";
 
 /// Serves iPhones to programs that look for usbmuxd; in the foreground, logging to stderr.
 #[derive(Clone, Debug, Parser, PartialEq)]
@@ -54,9 +61,35 @@ pub struct Options {
     #[arg(short = 'p', long)]
     pub no_preflight: bool,
 
-    /// Serve only the phones that are there at the start
+    /// Serve only the phones that are there at the start; starting umuxd -n once more has the running
+    /// daemon look again
     #[arg(short = 'n', long)]
     pub disable_hotplug: bool,
+
+    /// Exit with the last phone, and obey -x
+    #[arg(short = 'z', long)]
+    pub enable_exit: bool,
+
+    /// Run as udev wants it: -n -z
+    #[arg(short = 'u', long)]
+    pub udev: bool,
+
+    /// Run as the reference daemon's unit wants it: -z -f
+    #[arg(short = 's', long)]
+    pub systemd: bool,
+
+    /// Ask the running daemon to exit if it has no phones and was started with -z
+    #[arg(short = 'x', long, conflicts_with = "force_exit")]
+    pub exit: bool,
+
+    /// Ask the running daemon to exit
+    #[arg(short = 'X', long)]
+    pub force_exit: bool,
+
+    /// Become this user, without any capability, when sockets, log and pidfile are made; the phones'
+    /// device files must be the user's (a udev rule)
+    #[arg(short = 'U', long, value_name = "USER")]
+    pub user: Option<String>,
 
     /// Listen here only: a path, UNIX:PATH or ADDRESS:PORT (port 0: a free one) [default:
     /// /var/run/usbmuxd; with --simulate a path and a port of its own, which it prints]
@@ -71,9 +104,10 @@ pub struct Options {
     #[arg(short = 'C', long, value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
 
-    /// Write the process number to this file, or NONE
-    #[arg(short = 'P', long, value_name = "PATH|NONE", default_value = "NONE")]
-    pub pidfile: PidFilePath,
+    /// Keep the process number in this file, or NONE; -x and -X look for it there [default:
+    /// /var/run/usbmuxd.pid; NONE with -S, --simulate or a passed socket]
+    #[arg(short = 'P', long, value_name = "PATH|NONE")]
+    pub pidfile: Option<PidFilePath>,
 
     /// Log to this file instead of stderr
     #[arg(short = 'l', long, value_name = "FILE")]
@@ -87,6 +121,43 @@ pub struct Options {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a comment here would become a part of the help")]
     pub virtual_phones: VirtualPhones,
+}
+
+impl Options {
+    /// Whether phones that come later are served too.
+    pub fn hotplug(&self) -> bool {
+        !(self.disable_hotplug || self.udev)
+    }
+
+    /// Whether the daemon ends with its last phone, or when asked while it has none.
+    pub fn exits_without_phones(&self) -> bool {
+        self.enable_exit || self.udev || self.systemd
+    }
+
+    /// Whether virtual phones are served instead of USB.
+    pub fn simulates(&self) -> bool {
+        #[cfg(feature = "simulate")]
+        return self.virtual_phones.simulate.is_some();
+        #[cfg(not(feature = "simulate"))]
+        false
+    }
+
+    /// Where a daemon that makes its own sockets writes its process number, if anywhere.
+    pub fn own_pidfile(&self) -> Option<&Path> {
+        match &self.pidfile {
+            Some(given) => given.0.as_deref(),
+            None if self.socket.is_some() || self.simulates() => None,
+            None => Some(Path::new(DEFAULT_PIDFILE)),
+        }
+    }
+
+    /// Where the process number of a running daemon is looked for, if anywhere.
+    pub fn others_pidfile(&self) -> Option<&Path> {
+        match &self.pidfile {
+            Some(given) => given.0.as_deref(),
+            None => Some(Path::new(DEFAULT_PIDFILE)),
+        }
+    }
 }
 
 #[cfg(feature = "simulate")]
@@ -265,7 +336,8 @@ mod tests {
         assert_eq!(options.socket, None);
         assert_eq!(options.socket_mode, SocketMode(0o666));
         assert_eq!(options.linger, Duration::from_secs(30));
-        assert_eq!(options.pidfile, PidFilePath(None));
+        assert_eq!(options.own_pidfile(), Some(Path::new("/var/run/usbmuxd.pid")));
+        assert!(options.hotplug() && !options.exits_without_phones());
         assert_eq!(options.verbose, 0);
     }
 
@@ -273,19 +345,46 @@ mod tests {
     fn options_of_the_reference_daemon_are_understood() {
         let options = parse("umuxd -f -v -v -p -n -S /run/x -C /c -P /p -l /l").unwrap();
         assert_eq!(options.verbose, 2);
-        assert!(options.disable_hotplug && !parse("umuxd").unwrap().disable_hotplug);
+        assert!(!options.hotplug());
         assert_eq!(options.socket, Some(Address::Unix("/run/x".into())));
         assert_eq!(options.config_dir, Some("/c".into()));
-        assert_eq!(options.pidfile, PidFilePath(Some("/p".into())));
         assert_eq!(options.logfile, Some("/l".into()));
-        assert_eq!(parse("umuxd -P NONE").unwrap().pidfile, PidFilePath(None));
+        assert_eq!(parse("umuxd -U usbmux").unwrap().user.as_deref(), Some("usbmux"));
+        assert!(parse("umuxd -x").unwrap().exit && parse("umuxd -X").unwrap().force_exit);
+        refused("umuxd -x -X");
+    }
+
+    #[test]
+    fn modes_are_shorthands() {
+        for (line, hotplug, exits) in [
+            ("umuxd -z", true, true),
+            ("umuxd -n", false, false),
+            ("umuxd -u", false, true),
+            ("umuxd -s", true, true),
+        ] {
+            let options = parse(line).unwrap();
+            assert_eq!((options.hotplug(), options.exits_without_phones()), (hotplug, exits));
+        }
+    }
+
+    #[test]
+    fn pidfile_is_the_system_s_only_beside_the_system_s_socket() {
+        let system = Some(Path::new(DEFAULT_PIDFILE));
+        for (line, own, others) in [
+            ("umuxd", system, system),
+            ("umuxd -P /p", Some(Path::new("/p")), Some(Path::new("/p"))),
+            ("umuxd -P NONE", None, None),
+            ("umuxd -S /s", None, system),
+            ("umuxd -S /s -P /p", Some(Path::new("/p")), Some(Path::new("/p"))),
+        ] {
+            let options = parse(line).unwrap();
+            assert_eq!((options.own_pidfile(), options.others_pidfile()), (own, others), "{line}");
+        }
     }
 
     #[test]
     fn options_that_do_not_work_yet_are_unknown() {
-        for option in ["-U", "-z", "-u", "-s", "-x", "-X", "--trace"] {
-            assert!(refused(&format!("umuxd {option} x")).contains("unexpected argument"));
-        }
+        assert!(refused("umuxd --trace x").contains("unexpected argument"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use event_listener::Event;
 use smol::LocalExecutor;
 use smol::future::or;
 
@@ -122,6 +123,10 @@ struct Inner {
     hangups: Hangups,
     ends: Ends,
     last_device_id: Cell<u32>,
+    /// Whether no phone will come any more.
+    complete: Cell<bool>,
+    /// That a phone came or went, or that `complete` changed.
+    changed: Event,
     phones: RefCell<BTreeMap<u32, Entry>>,
     listeners: RefCell<BTreeMap<u64, Rc<Listener>>>,
     last_listener: Cell<u64>,
@@ -154,6 +159,8 @@ impl Registry {
             hangups,
             ends: Ends::default(),
             last_device_id: Cell::new(0),
+            complete: Cell::new(false),
+            changed: Event::new(),
             phones: RefCell::default(),
             listeners: RefCell::default(),
             last_listener: Cell::new(0),
@@ -181,6 +188,7 @@ impl Registry {
         let link = Link::new(device_id, self.0.limits, self.0.hangups.clone(), self.0.ends.clone());
         let entry = Entry { phone, link: Rc::clone(&link), visible: false };
         self.0.phones.borrow_mut().insert(device_id, entry);
+        self.0.changed.notify(usize::MAX);
         let registry = self.clone();
         let task = LinkTask::new(link, pipe);
         self.0
@@ -203,6 +211,39 @@ impl Registry {
     /// Counts the phones plugged in, those not yet visible included.
     pub fn plugged_in(&self) -> usize {
         self.0.phones.borrow().len()
+    }
+
+    /// Says whether no phone will come any more, as far as is known.
+    pub fn set_complete(&self, complete: bool) {
+        self.0.complete.set(complete);
+        self.0.changed.notify(usize::MAX);
+    }
+
+    /// Waits until there are no phones any more: until none is plugged in and none will come, or
+    /// until the last one has been gone for this long.
+    pub async fn deserted(&self, for_at_least: Duration) {
+        loop {
+            let changed = self.0.changed.listen();
+            let empty = self.plugged_in() == 0;
+            if empty && self.0.complete.get() {
+                return;
+            }
+            let change = async {
+                changed.await;
+                false
+            };
+            if empty && self.0.last_device_id.get() > 0 {
+                let gone = async {
+                    smol::Timer::after(for_at_least).await;
+                    true
+                };
+                if or(gone, change).await {
+                    return;
+                }
+            } else {
+                change.await;
+            }
+        }
     }
 
     /// Begins to tell a listener: first every visible phone, then what happens.
@@ -286,6 +327,7 @@ impl Registry {
 
     fn remove(&self, device_id: u32, end: LinkEnd) {
         let entry = self.0.phones.borrow_mut().remove(&device_id);
+        self.0.changed.notify(usize::MAX);
         log::info!("phone {device_id} is gone: {end}");
         if entry.is_some_and(|entry| entry.visible) {
             self.tell(&DeviceEvent::Detached(device_id));

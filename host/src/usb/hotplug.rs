@@ -103,8 +103,8 @@ impl Watcher {
     }
 
     /// Waits for the next phone and opens it. A phone that cannot be opened is told to the log, with
-    /// what to do about it. `None` when no more will come, which never happens with
-    /// [`Hotplug::On`]. To be called again soon: between the calls nothing is noticed.
+    /// what to do about it. `None` when no more will come unless [`look_again`](Self::look_again) is
+    /// called, which never happens with [`Hotplug::On`]. To be called again soon: between the calls nothing is noticed.
     pub async fn next(&mut self) -> Option<Plugged> {
         loop {
             if std::mem::take(&mut self.due) {
@@ -123,6 +123,11 @@ impl Watcher {
                 }
             }
         }
+    }
+
+    /// Has the next call of [`next`](Self::next) look at the list, whatever it returned before.
+    pub fn look_again(&mut self) {
+        self.due = true;
     }
 
     /// Waits for a note; `None` when it is time to look at the list again.
