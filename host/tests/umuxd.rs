@@ -349,7 +349,8 @@ fn daemon_ends_with_its_last_phone_if_asked_to() {
 #[test]
 fn phone_that_comes_back_at_once_keeps_the_daemon() {
     let folder = folder();
-    let arguments = ["--simulate", "--phone-quirk", "replug=0.2", "-z", "-S", "127.0.0.1:0"];
+    let quirks = ["--phone-quirk", "unplug=0.2", "--phone-quirk", "replug=0.1"];
+    let arguments = [&["--simulate", "-z", "-S", "127.0.0.1:0"][..], &quirks].concat();
     let mut umuxd = start(&folder, &arguments);
     for _ in 0..40 {
         let line = log_until(&mut umuxd, "phone ");
