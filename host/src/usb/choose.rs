@@ -78,4 +78,44 @@ mod tests {
             }
         }
     }
+
+    /// Whether one of udev's patterns, `a|b`, matches: `?` is any character, `[...]` one of a set.
+    fn udev_matches(patterns: &str, text: &str) -> bool {
+        fn one(pattern: &[u8], text: &[u8]) -> bool {
+            match (pattern, text) {
+                ([], []) => true,
+                ([b'?', pattern @ ..], [_, text @ ..]) => one(pattern, text),
+                ([b'[', rest @ ..], [first, text @ ..]) => {
+                    let end = rest.iter().position(|byte| *byte == b']').unwrap();
+                    let (set, rest) = (&rest[..end], &rest[end + 1..]);
+                    let fits = match set {
+                        [low, b'-', high] => (low..=high).contains(&first),
+                        _ => set.contains(first),
+                    };
+                    fits && one(rest, text)
+                }
+                ([same, pattern @ ..], [first, text @ ..]) => same == first && one(pattern, text),
+                _ => false,
+            }
+        }
+        patterns.split('|').any(|pattern| one(pattern.as_bytes(), text.as_bytes()))
+    }
+
+    #[test]
+    fn packaged_udev_rules_name_the_same_devices() {
+        for (rules, operator) in [
+            (include_str!("../../packaging/udev/39-umuxd.rules"), "!="),
+            (include_str!("../../packaging/udev/40-umuxd-without-systemd.rules"), "=="),
+        ] {
+            let value = |key: &str| {
+                let (_, rest) = rules.split_once(&format!("ATTR{{{key}}}{operator}\"")).unwrap();
+                rest.split_once('"').unwrap().0
+            };
+            assert_eq!(value("idVendor"), "05ac");
+            for product_id in 0..=u16::MAX {
+                let named = udev_matches(value("idProduct"), &format!("{product_id:04x}"));
+                assert_eq!(named, is_phone(VENDOR_ID, product_id), "{product_id:#06x}");
+            }
+        }
+    }
 }
