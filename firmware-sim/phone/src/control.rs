@@ -52,6 +52,11 @@ impl Setup {
     pub fn is_set_configuration(&self) -> bool {
         (self.request_type, self.request) == (0x00, request::SET_CONFIGURATION)
     }
+
+    /// Whether it clears the halt of the endpoint whose address is the index (USB 2.0 §9.4.1).
+    pub fn is_clear_halt(&self) -> bool {
+        (self.request_type, self.request, self.value) == (0x02, request::CLEAR_FEATURE, 0)
+    }
 }
 
 /// What the phone answers to a SETUP packet.
@@ -191,8 +196,8 @@ impl ControlEndpoint {
                 }
                 vec![]
             }
-            // ENDPOINT_HALT, feature 0: these endpoints never halt.
-            (0x02, request::CLEAR_FEATURE) if setup.value == 0 => vec![],
+            // What is halted, the cable knows.
+            _ if setup.is_clear_halt() => vec![],
             _ => return None,
         };
         Some(Answer::Data(data))
@@ -215,9 +220,12 @@ impl ControlEndpoint {
     fn descriptor(&self, kind: u8, index: u8) -> Option<Vec<u8>> {
         let value = || self.configurations().get(usize::from(index)).copied();
         match kind {
-            kind::DEVICE => Some(self.counted(&descriptors::device(), 17)),
+            kind::DEVICE => Some(self.counted(&descriptors::device(self.max_packet), 17)),
             kind::CONFIGURATION => descriptors::configuration(value()?, self.max_packet),
             kind::STRING => descriptors::string(index, &self.identity),
+            kind::BOS if descriptors::is_super_speed(self.max_packet) => {
+                Some(descriptors::BOS.to_vec())
+            }
             kind::DEVICE_QUALIFIER => Some(self.counted(&descriptors::device_qualifier(), 8)),
             kind::OTHER_SPEED_CONFIGURATION => {
                 descriptors::other_speed_configuration(value()?, self.max_packet)
@@ -272,7 +280,7 @@ mod tests {
     fn a_host_reads_the_descriptors_as_it_enumerates() {
         let mut endpoint = phone();
         let device = ask(&mut endpoint, [0x80, 6, 0, 1, 0, 0, 64, 0]);
-        assert_eq!(device, Answer::Data(descriptors::device().to_vec()));
+        assert_eq!(device, Answer::Data(descriptors::device(512).to_vec()));
         let head = ask(&mut endpoint, [0x80, 6, 3, 2, 0, 0, 9, 0]);
         let Answer::Data(head) = head else { panic!("stalled") };
         assert_eq!((head.len(), head[5]), (9, 4), "index 3 is configuration 4, cut to 9 bytes");

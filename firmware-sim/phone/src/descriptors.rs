@@ -2,10 +2,12 @@
 //!
 //! An iPhone in its initial mode has four configurations (PROTOCOL §1): 1 pictures, 2 audio and
 //! HID, 3 pictures and mux, 4 pictures, mux and Apple's Ethernet. Layouts are those of the USB 2.0
-//! specification, chapter 9, of the audio class 1.0 and of HID 1.11. Left out: the extended modes'
-//! further configurations, and what only super speed adds (companion and BOS descriptors).
+//! specification, chapter 9 (at super speed: USB 3.2, chapter 9), of the audio class 1.0 and of HID
+//! 1.11. Left out: the extended modes'
+//! further configurations.
 
 use crate::identity::Identity;
+use crate::options::SUPER_SPEED_PACKET;
 
 /// Apple's vendor number.
 #[doc(alias = "idVendor")]
@@ -29,6 +31,9 @@ pub(crate) mod kind {
     pub(crate) const ENDPOINT: u8 = 5;
     pub(crate) const DEVICE_QUALIFIER: u8 = 6;
     pub(crate) const OTHER_SPEED_CONFIGURATION: u8 = 7;
+    pub(crate) const BOS: u8 = 15;
+    pub(crate) const DEVICE_CAPABILITY: u8 = 16;
+    pub(crate) const ENDPOINT_COMPANION: u8 = 48;
 }
 
 /// Bulk packets at full speed, the only size allowed there that a phone uses, in bytes.
@@ -53,16 +58,24 @@ const STRINGS: &[(u8, &str)] = &[
     (17, "AppleUSBEthernet"),
 ];
 
-/// The device descriptor, 18 bytes.
+/// Whether bulk packets of this size are those of super speed, which has descriptors of its own.
+pub(crate) fn is_super_speed(max_packet: u16) -> bool {
+    max_packet >= SUPER_SPEED_PACKET
+}
+
+/// The device descriptor, 18 bytes, for bulk packets of `max_packet` bytes.
 #[rustfmt::skip]
-pub fn device() -> [u8; 18] {
+pub fn device(max_packet: u16) -> [u8; 18] {
+    // bcdUSB and bMaxPacketSize0: 2.00 and 64 bytes, or 3.20 and 2 to the 9th bytes.
+    let (release, packet) = if is_super_speed(max_packet) { (0x0320_u16, 9) } else { (0x0200, 64) };
+    let [release_low, release_high] = release.to_le_bytes();
     let [vendor_low, vendor_high] = VENDOR_ID.to_le_bytes();
     let [product_low, product_high] = PRODUCT_ID.to_le_bytes();
     [
         18, kind::DEVICE,
-        0x00, 0x02, // bcdUSB 2.00
+        release_low, release_high,
         0x00, 0x00, 0x00, // class, subclass, protocol: each interface has its own
-        64, // bMaxPacketSize0
+        packet,
         vendor_low, vendor_high, product_low, product_high,
         0x05, 0x12, // bcdDevice 12.05
         MANUFACTURER, PRODUCT, SERIAL,
@@ -74,6 +87,19 @@ pub fn device() -> [u8; 18] {
 pub fn device_qualifier() -> [u8; 10] {
     [10, kind::DEVICE_QUALIFIER, 0x00, 0x02, 0x00, 0x00, 0x00, 64, 4, 0]
 }
+
+/// What a phone at super speed can do besides (USB 3.2 §9.6.2): nothing special.
+#[rustfmt::skip]
+pub(crate) const BOS: [u8; 22] = [
+    5, kind::BOS, 22, 0, 2,                                   // two capabilities
+    7, kind::DEVICE_CAPABILITY, 2, 0, 0, 0, 0,                // USB 2.0 extension: no LPM
+    // SuperSpeed: no LTM, full, high and super speed, all it does from full speed on, no latencies.
+    10, kind::DEVICE_CAPABILITY, 3, 0, 0b1110, 0, 1, 0, 0, 0,
+];
+
+/// bMaxPower for 500 mA, in units of 2 mA, and of 8 mA at super speed.
+const POWER: u8 = 250;
+const POWER_SUPER_SPEED: u8 = 62;
 
 /// Pictures: the still-image class with its bulk pair and its event pipe.
 #[rustfmt::skip]
@@ -145,10 +171,16 @@ fn layout(value: u8) -> Option<(&'static [&'static [u8]], u8, u8)> {
 /// `max_packet` bytes; `None` if no configuration has this `value`.
 pub fn configuration(value: u8, max_packet: u16) -> Option<Vec<u8>> {
     let (parts, name, interfaces) = layout(value)?;
-    // 0xc0: powered by itself. 250 units of 2 mA.
-    let mut bytes = vec![9, kind::CONFIGURATION, 0, 0, interfaces, value, name, 0xc0, 250];
+    let super_speed = is_super_speed(max_packet);
+    let power = if super_speed { POWER_SUPER_SPEED } else { POWER };
+    // 0xc0: powered by itself.
+    let mut bytes = vec![9, kind::CONFIGURATION, 0, 0, interfaces, value, name, 0xc0, power];
     for part in parts {
-        bytes.extend_from_slice(part);
+        if super_speed {
+            push_with_companions(&mut bytes, part);
+        } else {
+            bytes.extend_from_slice(part);
+        }
     }
     let total = u16::try_from(bytes.len()).ok()?;
     if let Some(field) = bytes.get_mut(2..4) {
@@ -156,6 +188,22 @@ pub fn configuration(value: u8, max_packet: u16) -> Option<Vec<u8>> {
     }
     set_bulk_packets(&mut bytes, max_packet);
     Some(bytes)
+}
+
+/// Appends descriptors, and behind each endpoint's its companion (USB 3.2 §9.6.7): no bursts.
+fn push_with_companions(bytes: &mut Vec<u8>, mut descriptors: &[u8]) {
+    while let Some((descriptor, rest)) =
+        descriptors.first().and_then(|length| descriptors.split_at_checked(usize::from(*length)))
+    {
+        bytes.extend_from_slice(descriptor);
+        if let [_, kind::ENDPOINT, _, attributes, low, high, ..] = *descriptor {
+            // wBytesPerInterval: of endpoints with a period only.
+            let periodic = matches!(attributes & 0b11, 1 | 3);
+            let [low, high] = if periodic { [low, high] } else { [0, 0] };
+            bytes.extend_from_slice(&[6, kind::ENDPOINT_COMPANION, 0, 0, low, high]);
+        }
+        descriptors = rest;
+    }
 }
 
 /// Writes the size of bulk packets where an endpoint descriptor has the placeholder.
@@ -257,6 +305,11 @@ mod tests {
             assert!(parts.contains(&vec![7, 5, 0x04, 2, low, high, 0]));
             assert!(parts.contains(&vec![7, 5, 0x85, 2, low, high, 0]));
         }
+        // At super speed each endpoint has a companion: five of them in configuration 3.
+        let parts = walk(&configuration(3, 1024).unwrap());
+        assert_eq!(parts.iter().filter(|part| part[..2] == [6, 48]).count(), 5);
+        assert_eq!((&device(1024)[2..4], device(1024)[7]), (&[0x20, 3][..], 9));
+        assert_eq!((&device(512)[2..4], device(512)[7]), (&[0, 2][..], 64));
         let other = other_speed_configuration(3, 512).unwrap();
         assert_eq!(other[1], 7);
         assert!(walk(&other).contains(&vec![7, 5, 0x85, 2, 64, 0, 0]));

@@ -47,9 +47,12 @@ pub mod usbredir;
 pub mod vhci;
 
 pub use identity::Identity;
-pub use options::{HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, UnknownQuirk};
+pub use options::{
+    HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, SUPER_SPEED_PACKET, UnknownQuirk,
+};
 pub use outside::MappedPorts;
 pub use phone::Counters;
 pub use plug::{PhoneTask, Plug, Unplugged};
+pub use remote::probe::{Carried, MuxEndpoint, Probe, Traffic};
 pub use remote::{CableError, Ended};
 pub use services::{CHARGEN, DISCARD, ECHO, LOCKDOWND};

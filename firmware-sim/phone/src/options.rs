@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 
 /// The packet size of a bulk endpoint at high speed, in bytes (USB 2.0 §5.8.3).
 pub const HIGH_SPEED_PACKET: u16 = 512;
+/// The packet size of a bulk endpoint at super speed, in bytes (USB 3.2 §9.6.6).
+pub const SUPER_SPEED_PACKET: u16 = 1024;
 
 /// Everything that distinguishes one virtual phone from another.
 ///

@@ -2,8 +2,9 @@
 //!
 //! The kernel takes one end of a socket pair and speaks USB/IP on it; [`UsbIp`](crate::usbip::UsbIp)
 //! answers on the other. Needs root and the kernel module. Left out: the second controller
-//! (`vhci_hcd.1`), super speed (the phone has no descriptors for it yet).
+//! (`vhci_hcd.1`).
 
+use crate::options::{HIGH_SPEED_PACKET, SUPER_SPEED_PACKET};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::{fmt, fs, io};
@@ -22,12 +23,26 @@ pub enum Speed {
     Full = 2,
     /// 480 Mbit/s.
     High = 3,
+    /// 5 Gbit/s.
+    Super = 5,
 }
 
 impl Speed {
     /// The speed at which full packets have this size, in bytes.
     pub fn of_packets(max_packet: u16) -> Self {
-        if max_packet <= 64 { Speed::Full } else { Speed::High }
+        match max_packet {
+            ..HIGH_SPEED_PACKET => Speed::Full,
+            HIGH_SPEED_PACKET..SUPER_SPEED_PACKET => Speed::High,
+            SUPER_SPEED_PACKET.. => Speed::Super,
+        }
+    }
+
+    /// The hub with the ports for it, as the kernel calls it.
+    fn hub(self) -> &'static str {
+        match self {
+            Speed::Full | Speed::High => "hs",
+            Speed::Super => "ss",
+        }
     }
 }
 
@@ -70,7 +85,7 @@ pub fn attach(socket: OwnedFd, device_id: u32, speed: Speed) -> Result<u32, Atta
     let status =
         fs::read_to_string(controller.join("status")).map_err(AttachError::NoController)?;
     let mut refusal = None;
-    for port in free_ports(&status) {
+    for port in free_ports(&status, speed.hub()) {
         let request = format!("{port} {} {device_id} {}", socket.as_raw_fd(), speed as u32);
         match fs::write(controller.join("attach"), request) {
             Ok(()) => return Ok(port),
@@ -81,13 +96,13 @@ pub fn attach(socket: OwnedFd, device_id: u32, speed: Speed) -> Result<u32, Atta
     Err(refusal.map_or(AttachError::NoPort, AttachError::Refused))
 }
 
-/// The free ports for devices up to high speed, from lines like
+/// The free ports of one of the two hubs, from lines like
 /// `hs  0000 004 000 00000000 000000 0-0`: hub, port, state.
-fn free_ports(status: &str) -> impl Iterator<Item = u32> {
-    status.lines().filter_map(|line| {
+fn free_ports(status: &str, hub: &str) -> impl Iterator<Item = u32> {
+    status.lines().filter_map(move |line| {
         let mut columns = line.split_whitespace();
         match (columns.next()?, columns.next()?, columns.next()?) {
-            ("hs", port, PORT_FREE) => port.parse().ok(),
+            (its, port, PORT_FREE) if its == hub => port.parse().ok(),
             _ => None,
         }
     })
@@ -106,7 +121,8 @@ mod tests {
                       hs  0007 004 000 00000000 000000 0-0\n\
                       ss  0008 004 000 00000000 000000 0-0\n\
                       hs\n";
-        assert_eq!(free_ports(status).collect::<Vec<_>>(), [1, 7]);
-        assert_eq!(free_ports("").next(), None);
+        assert_eq!(free_ports(status, Speed::High.hub()).collect::<Vec<_>>(), [1, 7]);
+        assert_eq!(free_ports(status, Speed::Super.hub()).collect::<Vec<_>>(), [8]);
+        assert_eq!(free_ports("", "hs").next(), None);
     }
 }

@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn virtual_phone_is_a_phone_too() {
         use usbmux_phone::descriptors;
-        let device = descriptors::device();
+        let device = descriptors::device(512);
         let number = |at: usize| u16::from_le_bytes([device[at], device[at + 1]]);
         assert!(is_phone(number(8), number(10)));
         for max_packet in [64, 512, 1024] {

@@ -2,15 +2,17 @@
 //!
 //! Each of them is a stream socket on which a host asks for transfers and is answered; closing it is
 //! pulling the cable. [`transfers`] keeps what was asked for and not answered yet, [`socket`] the
-//! bytes on their way; the two languages are [`usbip`](crate::usbip) and
+//! bytes on their way, [`probe`] what a hand at the cable sees and does; the two languages are [`usbip`](crate::usbip) and
 //! [`usbredir`](crate::usbredir).
 
+pub(crate) mod probe;
 pub(crate) mod socket;
 pub(crate) mod transfers;
 
 use crate::control::ControlEndpoint;
 use crate::identity::Identity;
 use crate::options::Options;
+use probe::Probe;
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
 use std::{error, fmt};
@@ -100,12 +102,13 @@ fn is_hang_up(error: &io::Error) -> bool {
 pub(crate) struct Handset {
     pub(crate) options: Options,
     pub(crate) control: ControlEndpoint,
+    pub(crate) probe: Probe,
 }
 
 impl Handset {
     pub(crate) fn new(options: Options) -> Self {
         let control = ControlEndpoint::new(Identity::new(options.number), options.max_packet)
             .with_quirks(&options.quirks);
-        Handset { options, control }
+        Handset { options, control, probe: Probe::default() }
     }
 }

@@ -6,6 +6,7 @@
 //! and those of the plug have the same order, and a completion belongs to the front entry.
 
 use super::TRANSFER_MAX;
+use super::probe::{MuxEndpoint, Probe};
 use crate::control::{Answer, ControlEndpoint, Setup};
 use crate::descriptors::{MUX_IN, MUX_OUT};
 use crate::plug::{Plug, Unplugged};
@@ -27,6 +28,8 @@ struct Sending {
     length: usize,
     /// Transfers of the plug's that have not completed: itself, and its ZLP if it has one.
     parts: usize,
+    /// Whether it is a ZLP or has one.
+    zlp: bool,
 }
 
 /// A bulk IN transfer in the plug.
@@ -41,12 +44,15 @@ pub(crate) enum Done {
     Sent { id: u64, length: usize },
     /// An IN transfer: the bytes may be more than the `length` asked for (babble).
     Received { id: u64, length: usize, bytes: Vec<u8> },
+    /// A transfer of the halted endpoint with this address.
+    Stalled { id: u64, address: u8 },
 }
 
 /// What endpoints have to do, by the numbers that the host gave its transfers.
 pub(crate) struct Transfers<'a> {
     control: &'a mut ControlEndpoint,
     plug: Plug,
+    probe: Probe,
     sending: VecDeque<Sending>,
     /// Bytes in `sending`.
     sending_bytes: usize,
@@ -57,10 +63,12 @@ pub(crate) struct Transfers<'a> {
 }
 
 impl<'a> Transfers<'a> {
-    pub(crate) fn new(control: &'a mut ControlEndpoint, plug: Plug) -> Self {
+    pub(crate) fn new(control: &'a mut ControlEndpoint, plug: Plug, probe: Probe) -> Self {
+        probe.clear_halts();
         Transfers {
             control,
             plug,
+            probe,
             sending: VecDeque::new(),
             sending_bytes: 0,
             asking: VecDeque::new(),
@@ -91,8 +99,14 @@ impl<'a> Transfers<'a> {
             Answer::Switch { mode, .. } => debug!("leaves the bus for mode {mode}"),
         }
         let done = matches!(answer, Answer::Data(_) | Answer::Switch { .. });
-        if done && setup.is_set_configuration() && had_mux {
-            self.plug.reset_port();
+        if done && setup.is_set_configuration() {
+            self.probe.clear_halts();
+            if had_mux {
+                self.plug.reset_port();
+            }
+        }
+        if done && setup.is_clear_halt() {
+            self.probe.clear_halt(setup.index);
         }
         answer
     }
@@ -116,7 +130,8 @@ impl<'a> Transfers<'a> {
             self.plug.submit_out(Vec::new());
         }
         self.sending_bytes += length;
-        self.sending.push_back(Sending { id, length, parts: 1 + usize::from(zlp) });
+        let parts = 1 + usize::from(zlp);
+        self.sending.push_back(Sending { id, length, parts, zlp: zlp || length == 0 });
     }
 
     /// Begins a bulk or interrupt IN transfer from the endpoint with this address.
@@ -131,10 +146,14 @@ impl<'a> Transfers<'a> {
 
     /// The next transfer that has completed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Done, Unplugged>> {
+        if let Some(stalled) = self.stall() {
+            return Poll::Ready(Ok(stalled));
+        }
         while let Poll::Ready(bytes) = self.plug.poll_in(cx) {
             let bytes = bytes?;
             match self.asking.pop_front() {
                 Some(Asking { id, length }) => {
+                    self.probe.received(bytes.len());
                     return Poll::Ready(Ok(Done::Received { id, length, bytes }));
                 }
                 None => self.recycle(bytes),
@@ -145,13 +164,28 @@ impl<'a> Transfers<'a> {
             let Some(sending) = self.sending.front_mut() else { continue };
             sending.parts -= 1;
             if sending.parts == 0 {
-                let Sending { id, length, .. } = *sending;
+                let Sending { id, length, zlp, .. } = *sending;
+                self.probe.sent(length, zlp);
                 self.sending.pop_front();
                 self.sending_bytes -= length;
                 return Poll::Ready(Ok(Done::Sent { id, length }));
             }
         }
         Poll::Pending
+    }
+
+    /// The oldest transfer of an endpoint that is halted, taken back.
+    fn stall(&mut self) -> Option<Done> {
+        let oldest = [
+            (MuxEndpoint::In, self.asking.front().map(|asking| asking.id)),
+            (MuxEndpoint::Out, self.sending.front().map(|sending| sending.id)),
+        ];
+        let mut halted = oldest.into_iter().filter(|(endpoint, _)| self.probe.is_halted(*endpoint));
+        let (endpoint, id) = halted.find_map(|(endpoint, id)| Some((endpoint, id?)))?;
+        let address = self.withdraw(id)?;
+        self.probe.stalled(endpoint);
+        debug!("stalled: a transfer of endpoint {address:#04x}");
+        Some(Done::Stalled { id, address })
     }
 
     /// Takes a transfer back, if it has not completed; the address of its endpoint.
@@ -182,6 +216,7 @@ impl<'a> Transfers<'a> {
     /// each transfer that ended with it, by number and endpoint address.
     pub(crate) fn reset(&mut self) -> Vec<(u64, u8)> {
         self.control.leave_bus();
+        self.probe.clear_halts();
         self.plug.reset_port();
         // What the plug calls completed now did not.
         let mut cx = Context::from_waker(Waker::noop());

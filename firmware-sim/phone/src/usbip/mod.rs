@@ -13,6 +13,7 @@ mod wire;
 
 use crate::options::Options;
 use crate::plug::Plug;
+use crate::remote::probe::Probe;
 use crate::remote::{CableError, Handset};
 use futures_lite::future;
 use session::Session;
@@ -37,6 +38,11 @@ impl UsbIp {
         UsbIp { phone: Handset::new(options) }
     }
 
+    /// A hand on the cable: also while the phone is plugged in.
+    pub fn probe(&self) -> Probe {
+        self.phone.probe.clone()
+    }
+
     /// Is plugged in until the cable is out; dropping the future pulls it.
     ///
     /// The phone lives on the task that runs this. The session begins anew each time; the mode
@@ -46,10 +52,10 @@ impl UsbIp {
     ///
     /// See [`UsbIpError`]; each of them unplugs the phone.
     pub async fn serve(&mut self, socket: Async<UnixStream>) -> Result<Ended, UsbIpError> {
-        let Handset { options, control } = &mut self.phone;
+        let Handset { options, control, probe } = &mut self.phone;
         control.leave_bus();
         let (plug, phone) = Plug::new(options.clone());
-        let mut session = Session::new(control, plug, socket);
+        let mut session = Session::new(control, plug, probe.clone(), socket);
         let phone = async {
             phone.await;
             Ok(Ended::Unplugged)

@@ -3,6 +3,7 @@
 use super::wire::{self, Command, Direction, HEADER, Malformed, Status, Submit, Unlink};
 use crate::control::{Answer, ControlEndpoint, Setup};
 use crate::plug::{Plug, Unplugged};
+use crate::remote::probe::Probe;
 use crate::remote::socket::Socket;
 use crate::remote::transfers::{Done, Transfers};
 use crate::remote::{CableError, Ended, Step, poll_session};
@@ -47,10 +48,11 @@ impl<'a> Session<'a> {
     pub(super) fn new(
         control: &'a mut ControlEndpoint,
         plug: Plug,
+        probe: Probe,
         socket: Async<UnixStream>,
     ) -> Self {
         Session {
-            transfers: Transfers::new(control, plug),
+            transfers: Transfers::new(control, plug, probe),
             socket: Socket::new(socket),
             reading: Reading::NOTHING,
             short_not_ok: HashSet::new(),
@@ -221,6 +223,10 @@ impl<'a> Session<'a> {
             some = true;
             match done? {
                 Done::Sent { id, length } => self.answer(seqnum(id), Status::OK, length, &[]),
+                Done::Stalled { id, .. } => {
+                    self.short_not_ok.remove(&id);
+                    self.answer(seqnum(id), Status::STALL, 0, &[]);
+                }
                 Done::Received { id, length, bytes } => {
                     let status = match (bytes.len(), self.short_not_ok.remove(&id)) {
                         (actual, _) if actual > length => Status::OVERFLOW,

@@ -12,6 +12,7 @@ mod wire;
 
 use crate::options::Options;
 use crate::plug::Plug;
+use crate::remote::probe::Probe;
 use crate::remote::{CableError, Handset};
 use futures_lite::future;
 use session::Session;
@@ -40,6 +41,11 @@ impl UsbRedir {
         UsbRedir { phone: Handset::new(options) }
     }
 
+    /// A hand on the cable: also while the phone is plugged in.
+    pub fn probe(&self) -> Probe {
+        self.phone.probe.clone()
+    }
+
     /// Is plugged in until the cable is out; dropping the future pulls it.
     ///
     /// The phone lives on the task that runs this. The session begins anew each time; the mode
@@ -49,10 +55,10 @@ impl UsbRedir {
     ///
     /// See [`UsbRedirError`]; each of them unplugs the phone.
     pub async fn serve(&mut self, socket: Async<UnixStream>) -> Result<Ended, UsbRedirError> {
-        let Handset { options, control } = &mut self.phone;
+        let Handset { options, control, probe } = &mut self.phone;
         control.leave_bus();
         let (plug, phone) = Plug::new(options.clone());
-        let mut session = Session::new(control, plug, socket);
+        let mut session = Session::new(control, plug, probe.clone(), socket);
         let phone = async {
             phone.await;
             Timer::after(FAREWELL).await;

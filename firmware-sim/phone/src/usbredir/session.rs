@@ -8,6 +8,7 @@ use crate::control::{Answer, ControlEndpoint, Setup};
 use crate::descriptors::{self, MUX_IN, MUX_OUT};
 use crate::options::HIGH_SPEED_PACKET;
 use crate::plug::{Plug, Unplugged};
+use crate::remote::probe::Probe;
 use crate::remote::socket::Socket;
 use crate::remote::transfers::{Done, Transfers};
 use crate::remote::{CableError, Ended, Step, poll_session};
@@ -20,6 +21,7 @@ use std::task::{Context, Poll};
 /// Speeds as `device_connect` has them.
 const FULL_SPEED: u8 = 1;
 const HIGH_SPEED: u8 = 2;
+const SUPER_SPEED: u8 = 3;
 /// The bit of an endpoint's address that stands for its direction.
 const IN: u8 = 0x80;
 
@@ -43,11 +45,12 @@ impl<'a> Session<'a> {
     pub(super) fn new(
         control: &'a mut ControlEndpoint,
         plug: Plug,
+        probe: Probe,
         socket: Async<UnixStream>,
     ) -> Self {
         let max_packet = plug.max_packet();
         let mut session = Session {
-            transfers: Transfers::new(control, plug),
+            transfers: Transfers::new(control, plug, probe),
             max_packet,
             socket: Socket::new(socket),
             capabilities: Capabilities::NONE,
@@ -168,8 +171,13 @@ impl<'a> Session<'a> {
         }
         self.capabilities = theirs.and(Capabilities::OURS);
         self.tell_tables();
-        let speed = if self.max_packet < HIGH_SPEED_PACKET { FULL_SPEED } else { HIGH_SPEED };
-        let device = wire::device_connect(self.capabilities, speed, &descriptors::device());
+        let speed = match self.max_packet {
+            ..HIGH_SPEED_PACKET => FULL_SPEED,
+            HIGH_SPEED_PACKET => HIGH_SPEED,
+            _ => SUPER_SPEED,
+        };
+        let descriptor = descriptors::device(self.max_packet);
+        let device = wire::device_connect(self.capabilities, speed, &descriptor);
         self.say(kind::DEVICE_CONNECT, 0, &device);
     }
 
@@ -263,6 +271,9 @@ impl<'a> Session<'a> {
             match done {
                 Ok(Done::Sent { id, length }) => {
                     self.answer_bulk(id, MUX_OUT, Status::Success, &[], length);
+                }
+                Ok(Done::Stalled { id, address }) => {
+                    self.answer_bulk(id, address, Status::Stall, &[], 0);
                 }
                 Ok(Done::Received { id, length, bytes }) => {
                     let babbles = bytes.len() > length;

@@ -83,8 +83,9 @@ pub(crate) struct DongleArgs {
 }
 
 const PHONE_HELP: &str = "\
-Lines of standard input say what happens to the cable: plug, unplug, quit; at the end of input the \
-phone goes. Each change is a line on standard output.
+Lines of standard input say what happens to the cable: plug, unplug, quit. The lines stall in and \
+stall out halt an endpoint of the mux interface, traffic asks what these have carried since the last \
+time. Each change and each answer is a line on standard output. At the end of input the phone goes.
 
 Examples:
   qemu-system-arm -M mcimx6ul-evk … -chardev socket,id=ur,path=usb.sock,server=on,wait=off \
@@ -100,8 +101,11 @@ pub(crate) struct PlugArgs {
     #[command(flatten)]
     pub(crate) host: HostArgs,
     /// Bit rate of the port
-    #[arg(long, value_enum, default_value_t = Speed::High)]
-    pub(crate) speed: Speed,
+    #[arg(long, value_enum, default_value_t = PortSpeed::High)]
+    pub(crate) speed: PortSpeed,
+    /// The longest frame that the phone sends; real ones send 32764
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) longest_frame: Option<u16>,
     /// The phone's number: the end of its serial
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) number: u32,
@@ -130,6 +134,16 @@ pub(crate) enum Speed {
     Full,
     /// 480 Mbit/s, packets of 512 bytes
     High,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PortSpeed {
+    /// 12 Mbit/s, packets of 64 bytes
+    Full,
+    /// 480 Mbit/s, packets of 512 bytes
+    High,
+    /// 5 Gbit/s, packets of 1024 bytes
+    Super,
 }
 
 impl From<Speed> for usb::Speed {

@@ -1,12 +1,12 @@
 //! `usbmux-sim phone`: the virtual phone in QEMU or in this kernel, plugged and unplugged by words
 //! on standard input, so that a script has a hand and a cable.
 //!
-//! Each line of input is `plug`, `unplug` or `quit`; the phone is plugged in at the start. Each
-//! change is told in one line on standard output, so that a script can wait for it:
-//! `plugged into PLACE`, `unplugged: REASON`. When input ends, the phone goes with it. A phone
+//! Each line of input is `plug`, `unplug` or `quit`, `stall in`, `stall out` or `traffic`; the phone
+//! is plugged in at the start. Each change is told in one line on standard output, so that a script
+//! can wait for it: `plugged into PLACE`, `unplugged: REASON`, `stalls`, `traffic: …`. When input ends, the phone goes with it. A phone
 //! that switches its mode comes back by itself, as a real one does.
 
-use crate::args::{PlugArgs, Speed};
+use crate::args::{PlugArgs, PortSpeed};
 use crate::dongle::start_log;
 use crate::failure::{Failure, say};
 use futures_lite::io::{AsyncBufReadExt, BufReader, Lines};
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use usbmux_phone::usbip::UsbIp;
 use usbmux_phone::usbredir::UsbRedir;
 use usbmux_phone::vhci;
-use usbmux_phone::{Ended, HIGH_SPEED_PACKET};
+use usbmux_phone::{Ended, HIGH_SPEED_PACKET, MuxEndpoint, Probe, SUPER_SPEED_PACKET};
 
 /// How long the phone waits for QEMU to make its socket, or to listen on it again.
 const QEMU_PATIENCE: Duration = Duration::from_secs(10);
@@ -31,10 +31,11 @@ const QEMU_RETRY: Duration = Duration::from_millis(20);
 const FULL_SPEED_PACKET: u16 = 64;
 
 /// The bit rates at which the phone can be plugged in, by their packets.
-fn max_packet(speed: Speed) -> u16 {
+fn max_packet(speed: PortSpeed) -> u16 {
     match speed {
-        Speed::Full => FULL_SPEED_PACKET,
-        Speed::High => HIGH_SPEED_PACKET,
+        PortSpeed::Full => FULL_SPEED_PACKET,
+        PortSpeed::High => HIGH_SPEED_PACKET,
+        PortSpeed::Super => SUPER_SPEED_PACKET,
     }
 }
 
@@ -44,6 +45,7 @@ pub(crate) fn run(arguments: PlugArgs) -> Result<(), Failure> {
     let mut options = arguments.phone.options();
     options.number = arguments.number;
     options.max_packet = max_packet(arguments.speed);
+    options.max_frame = arguments.longest_frame.unwrap_or(options.max_frame);
     let port = match arguments.host.usbredir {
         Some(socket) => Port::Qemu { phone: UsbRedir::new(options), socket },
         None => Port::Kernel {
@@ -62,6 +64,13 @@ enum Port {
 }
 
 impl Port {
+    fn probe(&self) -> Probe {
+        match self {
+            Port::Qemu { phone, .. } => phone.probe(),
+            Port::Kernel { phone, .. } => phone.probe(),
+        }
+    }
+
     /// Plugs the phone in, and leaves it there until the cable is out; dropping the future pulls it.
     async fn plug(&mut self) -> Result<Ended, Box<dyn Error>> {
         match self {
@@ -121,6 +130,8 @@ enum Word {
     Plug,
     Unplug,
     Quit,
+    Stall(MuxEndpoint),
+    Traffic,
 }
 
 type Input = Lines<BufReader<smol::Unblock<io::Stdin>>>;
@@ -132,7 +143,12 @@ async fn next_word(input: &mut Input) -> io::Result<Word> {
             "plug" => return Ok(Word::Plug),
             "unplug" => return Ok(Word::Unplug),
             "quit" => return Ok(Word::Quit),
-            other => say(format_args!("usbmux-sim: {other}: say plug, unplug or quit")),
+            "stall in" => return Ok(Word::Stall(MuxEndpoint::In)),
+            "stall out" => return Ok(Word::Stall(MuxEndpoint::Out)),
+            "traffic" => return Ok(Word::Traffic),
+            other => say(format_args!(
+                "usbmux-sim: {other}: say plug, unplug, quit, stall in, stall out or traffic"
+            )),
         }
     }
     Ok(Word::Quit)
@@ -141,8 +157,9 @@ async fn next_word(input: &mut Input) -> io::Result<Word> {
 /// In and out of the port, as the words say.
 async fn life(mut port: Port) -> Result<(), Box<dyn Error>> {
     let mut input = BufReader::new(smol::Unblock::new(io::stdin())).lines();
+    let probe = port.probe();
     loop {
-        match until_out(port.plug(), &mut input).await? {
+        match until_out(port.plug(), &mut input, &probe).await? {
             Out::ByItself(Ended::ModeSwitched) => {
                 tell(format_args!("unplugged: mode switched"))?;
                 continue;
@@ -154,7 +171,8 @@ async fn life(mut port: Port) -> Result<(), Box<dyn Error>> {
         loop {
             match next_word(&mut input).await? {
                 Word::Plug => break,
-                Word::Unplug => {}
+                Word::Traffic => tell_traffic(&probe)?,
+                Word::Unplug | Word::Stall(_) => {}
                 Word::Quit => return Ok(()),
             }
         }
@@ -172,18 +190,31 @@ enum Out {
 async fn until_out(
     cable: impl Future<Output = Result<Ended, Box<dyn Error>>>,
     input: &mut Input,
+    probe: &Probe,
 ) -> Result<Out, Box<dyn Error>> {
     let cable = async { Ok(Out::ByItself(cable.await?)) };
     let hand = async {
         loop {
             match next_word(input).await? {
                 Word::Plug => {}
+                Word::Traffic => tell_traffic(probe)?,
+                Word::Stall(endpoint) => {
+                    probe.halt(endpoint);
+                    tell(format_args!("stalls"))?;
+                    // The cable is looked at again when this task is.
+                    future::yield_now().await;
+                }
                 Word::Unplug => return Ok(Out::ByHand),
                 Word::Quit => return Ok(Out::Quit),
             }
         }
     };
     future::or(cable, hand).await
+}
+
+/// What the endpoints have carried since the last such line.
+fn tell_traffic(probe: &Probe) -> io::Result<()> {
+    tell(format_args!("traffic: {}", probe.take_traffic()))
 }
 
 /// A line for whoever waits for it.
