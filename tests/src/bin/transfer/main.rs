@@ -5,17 +5,20 @@
 //!   seen every byte and said so: what a socket has swallowed has not arrived.
 //! - `confirm` is the TCP server for the phone's mapped port.
 //! - `chargen` prints what `down` expects.
+//! - `echoes`, `connects` and `hold` are about time and memory: see `times`.
 //!
 //! `down` and `up` print one line: bytes, seconds, and the CPU time that the process `--daemon` spent
-//! meanwhile. They speak the socket protocol, or with `--raw` talk to something that has connected
+//! meanwhile. They use one connection or several at once. They speak the socket protocol, or with `--raw` talk to something that has connected
 //! already, as `nusb-floor` and forwarded ports have.
+
+mod times;
 
 use clap::{Args, Parser, Subcommand};
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -58,6 +61,12 @@ enum Task {
         /// Where to listen; with port 0, a line says which one it became.
         address: SocketAddr,
     },
+    /// Sends a few bytes to the phone's echo, again and again.
+    Echoes(Many),
+    /// Connects to the phone's echo and hangs up, again and again.
+    Connects(Many),
+    /// Connects to the phone's echo many times at once, says so, and waits for the end of its input.
+    Hold(Many),
     /// Prints what a phone's character generator sends.
     Chargen {
         /// How much.
@@ -66,11 +75,22 @@ enum Task {
 }
 
 #[derive(Args, Debug)]
+struct Many {
+    /// The daemon's socket.
+    socket: PathBuf,
+    /// How many.
+    count: usize,
+}
+
+#[derive(Args, Debug)]
 struct Way {
     /// The daemon's socket: a path; with `--raw` also ADDRESS:PORT.
     socket: PathBuf,
-    /// How much.
+    /// How much, on each connection.
     megabytes: usize,
+    /// How many connections at once.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
     /// The socket is the connection already.
     #[arg(long)]
     raw: bool,
@@ -84,6 +104,9 @@ fn main() -> ExitCode {
         Task::Down(way) => way.measure("down", CHARGEN, down),
         Task::Up { way, port } => way.measure("up", port, up),
         Task::Confirm { address } => confirm(address),
+        Task::Echoes(Many { socket, count }) => times::echoes(&socket, count),
+        Task::Connects(Many { socket, count }) => times::connects(&socket, count),
+        Task::Hold(Many { socket, count }) => times::hold(&socket, count),
         Task::Chargen { megabytes } => chargen(megabytes * MEGABYTE),
     };
     match done {
@@ -98,19 +121,28 @@ fn main() -> ExitCode {
 type Moved = Result<(), Box<dyn Error>>;
 
 /// What bytes are moved through.
-trait Stream: Read + Write {}
-impl<S: Read + Write> Stream for S {}
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
 
 impl Way {
     fn measure(&self, name: &str, port: u16, work: fn(&mut dyn Stream, usize) -> Moved) -> Moved {
-        let mut stream = self.connect(port)?;
-        let length = self.megabytes * MEGABYTE;
+        let streams: Result<Vec<_>, _> =
+            (0..self.connections).map(|_| self.connect(port)).collect();
+        let each = self.megabytes * MEGABYTE;
+        let length = each * self.connections;
         let cpu = self.cpu()?;
         let begun = Instant::now();
-        work(&mut *stream, length)?;
+        thread::scope(|scope| {
+            let start = |mut stream: Box<dyn Stream>| {
+                scope.spawn(move || work(&mut *stream, each).map_err(|error| error.to_string()))
+            };
+            let all: Vec<_> = streams?.into_iter().map(start).collect();
+            let mut done = all.into_iter().map(|one| one.join().map_err(|_| "a thread died")?);
+            done.try_for_each(|moved: Result<(), String>| Ok::<_, Box<dyn Error>>(moved?))
+        })?;
         let seconds = begun.elapsed().as_secs_f64();
         let cpu = self.cpu()?.saturating_sub(cpu);
-        let megabytes = self.megabytes as f64;
+        let megabytes = (self.megabytes * self.connections) as f64;
         print!("{name} {length} bytes in {seconds:.3} s, {:.1} MB/s", megabytes / seconds);
         match self.daemon {
             Some(_) => println!(", CPU {:.3} ms/MB", 1000.0 * cpu.as_secs_f64() / megabytes),
@@ -133,19 +165,28 @@ impl Way {
                 None => Box::new(UnixStream::connect(&self.socket)?),
             });
         }
-        let mut client = Client::connect(&self.socket)?;
-        let answer = client.ask(0, "ListDevices", &[])?;
-        let list = answer.dictionary().get("DeviceList").and_then(plist::Value::as_array);
-        let [phone] = list.map_or(&[][..], Vec::as_slice) else {
-            return Err("the daemon has no phone, or several".into());
-        };
-        let id = phone.as_dictionary().and_then(|phone| phone.get("DeviceID"));
-        let id = id.and_then(plist::Value::as_unsigned_integer).ok_or("no DeviceID")?;
-        match client.connect_port(u32::try_from(id)?, port)? {
-            0 => {}
-            number => return Err(format!("Connect to port {port}: Result {number}").into()),
-        }
-        Ok(Box::new(client.stream))
+        Ok(Box::new(connect(&self.socket, only_phone(&self.socket)?, port)?))
+    }
+}
+
+/// The number that the daemon has given to its only phone.
+fn only_phone(socket: &Path) -> Result<u32, Box<dyn Error>> {
+    let answer = Client::connect(socket)?.ask(0, "ListDevices", &[])?;
+    let list = answer.dictionary().get("DeviceList").and_then(plist::Value::as_array);
+    let [phone] = list.map_or(&[][..], Vec::as_slice) else {
+        return Err("the daemon has no phone, or several".into());
+    };
+    let id = phone.as_dictionary().and_then(|phone| phone.get("DeviceID"));
+    let id = id.and_then(plist::Value::as_unsigned_integer).ok_or("no DeviceID")?;
+    Ok(u32::try_from(id)?)
+}
+
+/// A connection to a port of this phone.
+fn connect(socket: &Path, phone: u32, port: u16) -> Result<UnixStream, Box<dyn Error>> {
+    let mut client = Client::connect(socket)?;
+    match client.connect_port(phone, port)? {
+        0 => Ok(client.stream),
+        number => Err(format!("Connect to port {port}: Result {number}").into()),
     }
 }
 
