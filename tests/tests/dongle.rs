@@ -209,6 +209,28 @@ fn a_phone_that_is_pulled_out_is_gone_from_the_list() {
 }
 
 #[test]
+fn a_phone_that_is_plugged_in_again_is_served_again() {
+    let replugged = ["--phone-quirk", "unplug=2", "--phone-quirk", "replug=0.5"];
+    let dongle = Dongle::start(&[&["--forward", ECHO][..], &replugged].concat());
+    let forward = dongle.forward(7);
+    for salt in 1..3 {
+        // As soon as it is there: without a phone a forward refuses.
+        let mut stream = until("the phone is there", || {
+            let mut stream = connect(forward);
+            let mut back = [0; 5];
+            let echoed = stream.write_all(b"hello").is_ok() && stream.read_exact(&mut back).is_ok();
+            echoed.then_some(stream)
+        });
+        check_echo(&mut stream, salt, 1000);
+        let end = stream.read(&mut [0]);
+        assert!(
+            matches!(&end, Err(error) if error.kind() == ErrorKind::ConnectionReset),
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
 fn signals_end_it_well() {
     for signal in [Signal::INT, Signal::TERM] {
         let dongle = Dongle::start(&["--forward", ECHO]);

@@ -129,7 +129,8 @@ pub struct Device {
     run_at: Option<Instant>,
     unplug_after: Option<Duration>,
     unplug_at: Option<Instant>,
-    /// When it comes back in another mode.
+    replug_after: Option<Duration>,
+    /// When it comes back: in another mode, or plugged in again by the quirk `replug`.
     return_at: Option<Instant>,
     outside: Outside,
     /// For packets on their way into the phone.
@@ -142,6 +143,10 @@ impl Device {
         let identity = Identity::new(options.number);
         let unplug_after = options.quirks.iter().rev().find_map(|quirk| match quirk {
             Quirk::Unplug { after } => Some(*after),
+            _ => None,
+        });
+        let replug_after = options.quirks.iter().rev().find_map(|quirk| match quirk {
+            Quirk::Replug { after } => Some(*after),
             _ => None,
         });
         Device {
@@ -157,6 +162,7 @@ impl Device {
             run_at: None,
             unplug_after,
             unplug_at: None,
+            replug_after,
             return_at: None,
             outside: Outside::default(),
             buffer: Vec::new(),
@@ -189,7 +195,8 @@ impl Device {
         self.plugged
     }
 
-    /// The cable goes in; the quirk `unplug` counts its time from here.
+    /// The cable goes in; the quirk `unplug` counts its time from here. With the quirk `replug` it
+    /// goes in again by itself each time after that.
     pub fn plug_in(&mut self, now: Instant) {
         if self.plugged {
             return;
@@ -323,7 +330,8 @@ impl Device {
             self.plug_in(now);
         }
         if self.unplug_at.is_some_and(|at| at <= now) {
-            self.unplug(now);
+            self.leave_bus(now);
+            self.return_at = self.replug_after.map(|after| now + after);
         }
         if !self.plugged {
             return;

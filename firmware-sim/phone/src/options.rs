@@ -81,7 +81,8 @@ pub enum Quirk {
     },
     /// `replug=SECONDS`: with `unplug`, somebody plugs it in again that long afterwards, each time.
     ///
-    /// The hand is a daemon's; where nobody plugs phones in, it does nothing.
+    /// The hand is a daemon's, or the simulated board's; where nobody plugs phones in, as in QEMU,
+    /// it does nothing.
     Replug {
         /// How long after the cable was pulled.
         after: Duration,

@@ -233,6 +233,29 @@ fn the_cable_comes_out_when_the_quirk_says_so() {
 }
 
 #[test]
+fn the_cable_goes_in_again_when_the_quirk_says_so_each_time() {
+    let mut options = full_speed();
+    options.quirks =
+        ["unplug=3", "replug=1"].map(|name| name.parse().unwrap()).into_iter().collect();
+    let mut host = Host::configured(&options);
+    for round in 0..3 {
+        host.tick();
+        assert_eq!(host.now, Instant::from_millis(4000 * round + 3000));
+        assert!(!host.phone.is_plugged());
+        host.tick();
+        assert_eq!(host.now, Instant::from_millis(4000 * round + 4000));
+        assert!(host.phone.is_plugged());
+        // At address 0 again, not configured.
+        assert_eq!(host.request(ADDRESS, [0x80, 8, 0, 0, 0, 0, 1, 0]), Control::Silence);
+        assert_eq!(host.request(0, [0x80, 8, 0, 0, 0, 0, 1, 0]), Control::Data(vec![0]));
+    }
+    // A hand that pulls it out is not the quirk's.
+    host.tick();
+    host.phone.unplug(host.now);
+    assert_eq!(host.phone.next_tick(), None);
+}
+
+#[test]
 fn a_switch_of_the_mode_takes_it_off_the_bus_for_a_while() {
     let mut host = Host::configured(&full_speed());
     let switch = [0xc0, 0x52, 0, 0, 3, 0, 1, 0];
