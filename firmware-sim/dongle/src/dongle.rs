@@ -2,12 +2,12 @@
 
 use crate::config::{ConfigError, DongleConfig};
 use crate::link::{Link, Next, Outgoing};
-use crate::net::{Net, Parts};
+use crate::net::Net;
 use crate::page::Status;
 use crate::records::RecordStore;
 use crate::relay::{Connections, Relays, Turn};
 use crate::status::{Counters, NamedCounters};
-use crate::storage::Storage;
+use crate::storage::{Places, Storage};
 use crate::talk::{Listeners, PhoneInfo, Shared};
 use crate::usb::HostController;
 use smoltcp::phy::Device;
@@ -67,11 +67,10 @@ impl<'a, R: RecordStore> Dongle<'a, R> {
         ethernet: &mut impl Device,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let Storage { buffers, sockets, slots, relays, listeners, dhcp, dhcp_options } = storage;
-        let parts = Parts { buffers, sockets, dhcp, dhcp_options };
+        let Places { net, slots, relays, listeners } = storage.prepare();
         Ok(Dongle {
             link: Link::new(config.engine, slots),
-            net: Net::new(stack_time(now), config, parts, ethernet),
+            net: Net::new(stack_time(now), config, net, ethernet),
             relays: Relays::new(relays, config),
             listeners,
             records,

@@ -1,7 +1,9 @@
 //! The memory of a dongle that depends on how many connections it serves.
 
+use crate::net::Parts;
 use crate::relay::Relay;
 use crate::talk::{Listeners, Listening};
+use core::mem::MaybeUninit;
 use smoltcp::iface::SocketStorage;
 use smoltcp::wire::DhcpOption;
 use usbmux_core::Slot;
@@ -25,19 +27,31 @@ pub(crate) struct Buffers<const TO_ETHERNET: usize, const TO_PHONE: usize> {
 /// // `StaticCell`; whoever has an allocator may `Box::leak` one.
 /// let storage: &'static mut Storage<'_, 4, 4096, 2048> = Box::leak(Box::new(Storage::new()));
 /// ```
+///
+/// Before a [`Dongle`](crate::Dongle) is made in it, it is all zero: an image keeps it in memory that
+/// is zeroed at the start, and no copy of it in its flash. So what does not begin with zeros is
+/// written when the dongle is made.
 #[derive(Debug)]
 pub struct Storage<'a, const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize> {
-    pub(crate) buffers: [Buffers<TO_ETHERNET, TO_PHONE>; CONNECTIONS],
-    pub(crate) sockets: [SocketStorage<'a>; CONNECTIONS],
-    pub(crate) slots: [Slot; CONNECTIONS],
-    pub(crate) relays: [Relay; CONNECTIONS],
-    pub(crate) listeners: Listeners<[Listening; CONNECTIONS]>,
-    pub(crate) dhcp: [SocketStorage<'a>; 1],
-    pub(crate) dhcp_options: [DhcpOption<'a>; 1],
+    buffers: [Buffers<TO_ETHERNET, TO_PHONE>; CONNECTIONS],
+    sockets: MaybeUninit<[SocketStorage<'a>; CONNECTIONS]>,
+    slots: MaybeUninit<[Slot; CONNECTIONS]>,
+    relays: MaybeUninit<[Relay; CONNECTIONS]>,
+    listeners: MaybeUninit<Listeners<[Listening; CONNECTIONS]>>,
+    dhcp: MaybeUninit<[SocketStorage<'a>; 1]>,
+    dhcp_options: MaybeUninit<[DhcpOption<'a>; 1]>,
 }
 
-impl<const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize>
-    Storage<'_, CONNECTIONS, TO_ETHERNET, TO_PHONE>
+/// What a dongle is made in: a [`Storage`] in use.
+pub(crate) struct Places<'a, const TO_ETHERNET: usize, const TO_PHONE: usize> {
+    pub(crate) net: Parts<'a, TO_ETHERNET, TO_PHONE>,
+    pub(crate) slots: &'a mut [Slot],
+    pub(crate) relays: &'a mut [Relay],
+    pub(crate) listeners: &'a mut Listeners,
+}
+
+impl<'a, const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize>
+    Storage<'a, CONNECTIONS, TO_ETHERNET, TO_PHONE>
 {
     /// Unused memory, all zero.
     pub const fn new() -> Self {
@@ -48,12 +62,27 @@ impl<const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize>
         Storage {
             buffers: [const { Buffers { to_ethernet: [0; TO_ETHERNET], to_phone: [0; TO_PHONE] } };
                 CONNECTIONS],
-            sockets: [const { SocketStorage::EMPTY }; CONNECTIONS],
-            slots: [const { Slot::EMPTY }; CONNECTIONS],
-            relays: [const { Relay::FREE }; CONNECTIONS],
-            listeners: Listeners::new(),
-            dhcp: [SocketStorage::EMPTY],
-            dhcp_options: [DhcpOption { kind: 12, data: &[] }],
+            sockets: MaybeUninit::uninit(),
+            slots: MaybeUninit::uninit(),
+            relays: MaybeUninit::uninit(),
+            listeners: MaybeUninit::uninit(),
+            dhcp: MaybeUninit::uninit(),
+            dhcp_options: MaybeUninit::uninit(),
+        }
+    }
+
+    /// Makes everything ready for a dongle that serves nothing yet.
+    pub(crate) fn prepare(&'a mut self) -> Places<'a, TO_ETHERNET, TO_PHONE> {
+        Places {
+            net: Parts {
+                buffers: &mut self.buffers,
+                sockets: self.sockets.write([const { SocketStorage::EMPTY }; CONNECTIONS]),
+                dhcp: self.dhcp.write([SocketStorage::EMPTY]),
+                dhcp_options: self.dhcp_options.write([DhcpOption { kind: 12, data: &[] }]),
+            },
+            slots: self.slots.write([const { Slot::EMPTY }; CONNECTIONS]),
+            relays: self.relays.write([const { Relay::FREE }; CONNECTIONS]),
+            listeners: self.listeners.write(Listeners::new()),
         }
     }
 }
