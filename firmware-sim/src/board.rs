@@ -11,12 +11,12 @@
 use crate::cable::{Cable, CableQuality, End};
 use crate::controller::Controller;
 use crate::cpu::Cpu;
-use crate::firmware::{self, RamPlan, Records};
+use crate::firmware::{self, Firmware, RamPlan};
 use crate::pc::Pc;
 use crate::time::Nanos;
 use usbmux_core::Config;
 use usbmux_dongle::usb::Speed;
-use usbmux_dongle::{ConfigError, Dongle, Forward};
+use usbmux_dongle::{ConfigError, Forward};
 use usbmux_phone::Options;
 
 /// What a simulation is made from.
@@ -76,7 +76,7 @@ pub struct Board {
     pub cable: Cable,
     /// The PC.
     pub pc: Pc,
-    dongle: Dongle<'static, Records>,
+    dongle: Firmware,
     cpu: Cpu,
     busy_until: Nanos,
     busy: Nanos,
@@ -121,7 +121,7 @@ impl Board {
     }
 
     /// The firmware, to look at.
-    pub fn dongle(&self) -> &Dongle<'static, Records> {
+    pub fn dongle(&self) -> &Firmware {
         &self.dongle
     }
 

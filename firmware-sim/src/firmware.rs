@@ -5,7 +5,7 @@ use crate::board::BoardOptions;
 use crate::cable::CableEnd;
 use usbmux_core::Instant;
 use usbmux_dongle::budget::{OneRecord, PLANS, Plan, TwoRecords};
-use usbmux_dongle::records::{Draft, NoStore, Record, RecordStore, StoreError};
+use usbmux_dongle::records::{NoStore, RecordStore};
 use usbmux_dongle::{ConfigError, Dongle, DongleConfig, PAGE_PORT, Storage};
 
 /// One of the three plans.
@@ -36,12 +36,15 @@ impl RamPlan {
     }
 }
 
+/// The firmware with the record store of any plan.
+pub type Firmware = Dongle<'static, &'static mut dyn RecordStore>;
+
 /// Starts the firmware. Its memory is a static on a microcontroller, and is never given back here
 /// either.
 pub(crate) fn start(
     options: &BoardOptions,
     cable: &mut CableEnd<'_>,
-) -> Result<Dongle<'static, Records>, ConfigError> {
+) -> Result<Firmware, ConfigError> {
     let plan = options.plan.plan();
     let config = DongleConfig {
         forwards: Box::leak(options.forwards.clone().into_boxed_slice()),
@@ -52,89 +55,23 @@ pub(crate) fn start(
         ..DongleConfig::DEFAULT
     };
     match options.plan {
-        RamPlan::Small => with_storage::<2, 4096, 2048>(&config, Records::None(NoStore), cable),
-        RamPlan::Usual => {
-            with_storage::<4, 4096, 2048>(&config, Records::One(Box::new(OneRecord::new())), cable)
-        }
-        RamPlan::Large => with_storage::<16, 8192, 4096>(
-            &config,
-            Records::Two(Box::new(TwoRecords::new())),
-            cable,
-        ),
+        RamPlan::Small => with_storage::<2, 4096, 2048>(&config, leak(NoStore), cable),
+        RamPlan::Usual => with_storage::<4, 4096, 2048>(&config, leak(OneRecord::new()), cable),
+        RamPlan::Large => with_storage::<16, 8192, 4096>(&config, leak(TwoRecords::new()), cable),
     }
+}
+
+fn leak<T>(value: T) -> &'static mut T {
+    Box::leak(Box::new(value))
 }
 
 fn with_storage<const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize>(
     config: &DongleConfig<'static>,
-    records: Records,
+    records: &'static mut dyn RecordStore,
     cable: &mut CableEnd<'_>,
-) -> Result<Dongle<'static, Records>, ConfigError> {
-    let storage: &'static mut Storage<'_, CONNECTIONS, TO_ETHERNET, TO_PHONE> =
-        Box::leak(Box::new(Storage::new()));
+) -> Result<Firmware, ConfigError> {
+    let storage = leak(Storage::<CONNECTIONS, TO_ETHERNET, TO_PHONE>::new());
     Dongle::new(Instant::ZERO, config, storage, records, cable)
-}
-
-/// The record store of a plan.
-#[derive(Debug)]
-pub enum Records {
-    /// Keeps nothing.
-    None(NoStore),
-    /// For one phone.
-    One(Box<OneRecord>),
-    /// For two phones.
-    Two(Box<TwoRecords>),
-}
-
-impl Records {
-    fn store(&self) -> &dyn RecordStore {
-        match self {
-            Records::None(store) => store,
-            Records::One(store) => &**store,
-            Records::Two(store) => &**store,
-        }
-    }
-
-    fn store_mut(&mut self) -> &mut dyn RecordStore {
-        match self {
-            Records::None(store) => store,
-            Records::One(store) => &mut **store,
-            Records::Two(store) => &mut **store,
-        }
-    }
-}
-
-impl RecordStore for Records {
-    fn begin(&mut self) -> Result<Draft, StoreError> {
-        self.store_mut().begin()
-    }
-
-    fn append(&mut self, draft: Draft, bytes: &[u8]) -> Result<(), StoreError> {
-        self.store_mut().append(draft, bytes)
-    }
-
-    fn read_draft(&self, draft: Draft, offset: usize, to: &mut [u8]) -> usize {
-        self.store().read_draft(draft, offset, to)
-    }
-
-    fn commit(&mut self, draft: Draft, id: &str) -> Result<(), StoreError> {
-        self.store_mut().commit(draft, id)
-    }
-
-    fn abandon(&mut self, draft: Draft) {
-        self.store_mut().abandon(draft);
-    }
-
-    fn find(&self, id: &str) -> Option<Record> {
-        self.store().find(id)
-    }
-
-    fn read(&self, record: Record, offset: usize, to: &mut [u8]) -> usize {
-        self.store().read(record, offset, to)
-    }
-
-    fn delete(&mut self, id: &str) -> Result<(), StoreError> {
-        self.store_mut().delete(id)
-    }
 }
 
 #[cfg(test)]

@@ -73,6 +73,30 @@ fn umux_speaks_to_a_dongle_as_to_a_daemon() {
 }
 
 #[test]
+fn a_pair_record_may_be_saved_again_and_again() {
+    // As long as a real one: there is no room for two on a board of 64 KiB.
+    let record = |filler: &str| {
+        let data = filler.repeat(9000);
+        let body = format!("<dict><key>HostID</key><string>{data}</string></dict>");
+        format!("<?xml version=\"1.0\"?><plist version=\"1.0\">{body}</plist>").into_bytes()
+    };
+    let dongle = Dongle::start(&[]);
+    let pair_record =
+        |what: &str, input: &[u8]| umux(&dongle, &["pair-record", what, FIRST_PHONE], input);
+    for filler in ["a", "b", "c"] {
+        let record = record(filler);
+        let saved = pair_record("save", &record);
+        assert!(saved.status.success(), "{saved:?}");
+        assert!(pair_record("read", b"").stdout == record);
+    }
+    assert!(pair_record("delete", b"").status.success());
+    assert!(!pair_record("read", b"").status.success());
+    let smallest = Dongle::start(&["--ram", "32"]);
+    let refused = umux(&smallest, &["pair-record", "save", FIRST_PHONE], &record("d"));
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}
+
+#[test]
 fn several_streams_through_iproxy_and_a_forward_at_once() {
     const LENGTH: usize = 300_000;
     let dongle = Dongle::start(&["--forward", ECHO]);

@@ -40,7 +40,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The table of a dongle with this record store and this [`Storage`] on this board.
+    /// The table of a dongle with this record store, which it has by reference, and this [`Storage`]
+    /// on this board.
     ///
     /// ```
     /// use usbmux_dongle::budget::{Board, Budget};
@@ -64,7 +65,7 @@ impl Budget {
         let relays = CONNECTIONS * (size_of::<Relay>() + size_of::<Listening>());
         let rest = storage - payload - sockets - slots - relays;
         let link = size_of::<Link<'_>>();
-        let others = size_of::<Dongle<'_, R>>() - link - size_of::<R>();
+        let others = size_of::<Dongle<'_, &mut R>>() - link;
         Budget {
             rows: [
                 ("payload", payload as u32),
@@ -116,7 +117,8 @@ pub struct Plan {
     pub left_out: &'static [(&'static str, u32)],
 }
 
-/// A store for one phone's record of up to 10 KiB. (One that is saved again has to be deleted first.)
+/// A store for one phone's record of up to 10 KiB. There is no room for a second copy: a record that is
+/// saved again is written in its own place (see [`RamStore`]).
 pub type OneRecord = RamStore<1, 10_240>;
 
 /// A store for two phones' records of up to 10 KiB, which may be saved again at any time.
@@ -185,7 +187,9 @@ mod tests {
     fn every_byte_of_the_types_is_in_the_table() {
         let board = Board { usb: 1000, ethernet: 200, stack: 30 };
         let budget = Budget::of::<OneRecord, 4, 4096, 2048>(board);
-        let types = size_of::<Storage<'_, 4, 4096, 2048>>() + size_of::<Dongle<'_, OneRecord>>();
+        let types = size_of::<Storage<'_, 4, 4096, 2048>>()
+            + size_of::<Dongle<'_, &mut OneRecord>>()
+            + size_of::<OneRecord>();
         assert_eq!(budget.total() as usize, types + 1230);
         assert!(budget.rows().iter().all(|(_, bytes)| *bytes > 0));
     }

@@ -55,9 +55,12 @@ pub trait RecordStore {
     /// Begins a draft. One that was begun before and never committed is displaced: a client that
     /// stops in the middle of its message keeps nobody else from saving.
     ///
+    /// `id` is what it is most likely to be committed under, if that is known: where there is no room
+    /// for both, what is kept under this id may give way to the draft.
+    ///
     /// # Errors
     /// [`StoreError::Full`] for a store that can keep nothing.
-    fn begin(&mut self) -> Result<Draft, StoreError>;
+    fn begin(&mut self, id: Option<&str>) -> Result<Draft, StoreError>;
 
     /// Adds bytes to a draft.
     ///
@@ -71,8 +74,8 @@ pub trait RecordStore {
     /// Makes a draft the record of this id, in place of an older one.
     ///
     /// # Errors
-    /// [`StoreError::Full`], [`StoreError::Displaced`] or [`StoreError::Broken`]; the older record
-    /// is still there then, and the draft is not.
+    /// [`StoreError::Full`], [`StoreError::Displaced`] or [`StoreError::Broken`]; the draft is gone
+    /// then, and an older record is still there, unless it gave way to the draft.
     fn commit(&mut self, draft: Draft, id: &str) -> Result<(), StoreError>;
 
     /// Forgets a draft; nothing happens if it is gone already.
@@ -92,12 +95,48 @@ pub trait RecordStore {
     fn delete(&mut self, id: &str) -> Result<(), StoreError>;
 }
 
+/// A store that stands elsewhere: in a static of its own, so that the dongle, which is moved when it
+/// is made, stays small.
+impl<R: RecordStore + ?Sized> RecordStore for &mut R {
+    fn begin(&mut self, id: Option<&str>) -> Result<Draft, StoreError> {
+        (**self).begin(id)
+    }
+
+    fn append(&mut self, draft: Draft, bytes: &[u8]) -> Result<(), StoreError> {
+        (**self).append(draft, bytes)
+    }
+
+    fn read_draft(&self, draft: Draft, offset: usize, to: &mut [u8]) -> usize {
+        (**self).read_draft(draft, offset, to)
+    }
+
+    fn commit(&mut self, draft: Draft, id: &str) -> Result<(), StoreError> {
+        (**self).commit(draft, id)
+    }
+
+    fn abandon(&mut self, draft: Draft) {
+        (**self).abandon(draft);
+    }
+
+    fn find(&self, id: &str) -> Option<Record> {
+        (**self).find(id)
+    }
+
+    fn read(&self, record: Record, offset: usize, to: &mut [u8]) -> usize {
+        (**self).read(record, offset, to)
+    }
+
+    fn delete(&mut self, id: &str) -> Result<(), StoreError> {
+        (**self).delete(id)
+    }
+}
+
 /// Keeps nothing: for a board without room. Reading finds no record, saving finds no space.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoStore;
 
 impl RecordStore for NoStore {
-    fn begin(&mut self) -> Result<Draft, StoreError> {
+    fn begin(&mut self, _: Option<&str>) -> Result<Draft, StoreError> {
         Err(StoreError::Full)
     }
 
@@ -131,8 +170,12 @@ impl RecordStore for NoStore {
 /// Keeps records in RAM: they are gone when the power is.
 ///
 /// `BYTES` are there for all records and the draft together. A record that is saved again needs its
-/// room twice for a moment: the old one stays until the new one is whole. So `PHONES` records of up
-/// to n bytes each, whatever happens, take `(PHONES + 1) * n`.
+/// room twice for a moment, since the old one stays until the new one is whole: `PHONES` records of
+/// up to n bytes each, whatever happens, take `(PHONES + 1) * n`. Where there is less, the new one is
+/// written in the old one's place: the old one is forgotten as soon as the new one needs its room, and
+/// if the new one then turns out to be none (its client hangs up, it is too long), the phone has to be
+/// paired again. Another phone's record never gives way, and none to a draft that is longer than
+/// `BYTES / PHONES`.
 #[derive(Clone, Debug)]
 pub struct RamStore<const PHONES: usize, const BYTES: usize> {
     /// The records one behind the other, then the draft.
@@ -154,6 +197,8 @@ struct Entry {
 struct OpenDraft {
     draft: Draft,
     len: usize,
+    /// The number of the record that gives way to it.
+    older: Option<u16>,
 }
 
 impl<const PHONES: usize, const BYTES: usize> RamStore<PHONES, BYTES> {
@@ -210,6 +255,24 @@ impl<const PHONES: usize, const BYTES: usize> RamStore<PHONES, BYTES> {
         self.wipe(end.saturating_sub(len));
     }
 
+    /// The record that gives way to a draft does so, if there is one. A draft that has more than a
+    /// phone's share, and some to come, is too long: nobody gives way to it.
+    fn give_way(&mut self, draft: Draft, more: usize) {
+        let Some(OpenDraft { len, older: Some(older), .. }) = self.opened(draft) else { return };
+        let place = self.place(|entry| entry.number == older);
+        if let Some((place, start)) = place
+            && len.saturating_add(more).saturating_mul(PHONES) <= BYTES
+        {
+            self.remove(place, start);
+        }
+    }
+
+    /// The room for more bytes of the draft.
+    fn room(&mut self, draft: Draft, len: usize) -> Option<&mut [u8]> {
+        let from = self.used().saturating_add(self.opened(draft)?.len);
+        self.bytes.get_mut(from..)?.get_mut(..len)
+    }
+
     fn wipe(&mut self, from: usize) {
         self.bytes.get_mut(from..).unwrap_or_default().fill(0);
     }
@@ -222,22 +285,24 @@ impl<const PHONES: usize, const BYTES: usize> Default for RamStore<PHONES, BYTES
 }
 
 impl<const PHONES: usize, const BYTES: usize> RecordStore for RamStore<PHONES, BYTES> {
-    fn begin(&mut self) -> Result<Draft, StoreError> {
+    fn begin(&mut self, id: Option<&str>) -> Result<Draft, StoreError> {
         self.wipe(self.used());
         let draft = Draft(self.next_number());
-        self.draft = Some(OpenDraft { draft, len: 0 });
+        let older = id.and_then(|id| self.find(id)).map(|record| record.number);
+        self.draft = Some(OpenDraft { draft, len: 0, older });
         Ok(draft)
     }
 
     fn append(&mut self, draft: Draft, bytes: &[u8]) -> Result<(), StoreError> {
-        let used = self.used();
-        let open = self.draft.as_mut().filter(|open| open.draft == draft);
-        let open = open.ok_or(StoreError::Displaced)?;
-        let room = self.bytes.get_mut(used.saturating_add(open.len)..).unwrap_or_default();
-        let room = room.get_mut(..bytes.len()).ok_or(StoreError::Full)?;
+        self.opened(draft).ok_or(StoreError::Displaced)?;
+        if self.room(draft, bytes.len()).is_none() {
+            self.give_way(draft, bytes.len());
+        }
+        let room = self.room(draft, bytes.len()).ok_or(StoreError::Full)?;
         for (to, from) in room.iter_mut().zip(bytes) {
             *to = *from;
         }
+        let open = self.draft.as_mut().ok_or(StoreError::Displaced)?;
         open.len = open.len.saturating_add(bytes.len());
         Ok(())
     }

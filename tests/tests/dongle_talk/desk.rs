@@ -1,6 +1,6 @@
 //! A dongle as its conversations see it, with the sockets of clients played by vectors.
 
-use usbmux_dongle::records::RamStore;
+use usbmux_dongle::records::{RamStore, RecordStore};
 use usbmux_dongle::talk::{
     Action, ConnectOutcome, Conversation, Listeners, Listening, PhoneInfo, Shared,
 };
@@ -15,9 +15,9 @@ pub(crate) type Store = RamStore<2, { 3 * 10 * 1024 }>;
 const MAX_TURNS: usize = 100_000;
 
 #[derive(Clone)]
-pub(crate) struct Desk {
+pub(crate) struct Desk<R = Store> {
     pub(crate) phone: Option<PhoneInfo>,
-    pub(crate) store: Store,
+    pub(crate) store: R,
     pub(crate) listeners: Listeners<[Listening; 4]>,
     /// Ports of the phone that accept.
     pub(crate) ports: Vec<u16>,
@@ -25,15 +25,22 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn new() -> Self {
-        let (store, listeners) = (Store::new(), Listeners::new());
-        Self { phone: None, store, listeners, ports: vec![7, 9, 19, 22, 62078] }
+        Self::keeping(Store::new())
     }
 
     pub(crate) fn with_phone() -> Self {
         Self { phone: Some(phone(1)), ..Self::new() }
     }
+}
 
-    pub(crate) fn shared(&mut self) -> Shared<'_, Store> {
+impl<R: RecordStore> Desk<R> {
+    /// With another store.
+    pub(crate) fn keeping(store: R) -> Self {
+        let listeners = Listeners::new();
+        Self { phone: None, store, listeners, ports: vec![7, 9, 19, 22, 62078] }
+    }
+
+    pub(crate) fn shared(&mut self) -> Shared<'_, R> {
         Shared {
             phone: self.phone.as_ref(),
             store: &mut self.store,
@@ -92,7 +99,7 @@ impl Socket {
     }
 
     /// Sends bytes in pieces of this length.
-    pub(crate) fn send(&mut self, desk: &mut Desk, bytes: &[u8], slice: usize) {
+    pub(crate) fn send(&mut self, desk: &mut Desk<impl RecordStore>, bytes: &[u8], slice: usize) {
         for piece in bytes.chunks(slice.max(1)) {
             self.unread.extend(piece);
             self.run(desk);
@@ -100,7 +107,7 @@ impl Socket {
     }
 
     /// Lets the conversation go on until it rests.
-    pub(crate) fn run(&mut self, desk: &mut Desk) {
+    pub(crate) fn run(&mut self, desk: &mut Desk<impl RecordStore>) {
         for _ in 0..MAX_TURNS {
             let read = self.conversation.read(&self.unread, &mut desk.shared());
             self.unread.drain(..read);
@@ -137,13 +144,17 @@ impl Socket {
         Message::all(&std::mem::take(&mut self.received)).unwrap()
     }
 
-    pub(crate) fn end(mut self, desk: &mut Desk) {
+    pub(crate) fn end(mut self, desk: &mut Desk<impl RecordStore>) {
         self.conversation.end(&mut desk.shared());
     }
 }
 
 /// Says one thing on a new socket and hears the answers.
-pub(crate) fn ask(desk: &mut Desk, bytes: &[u8], slice: usize) -> (Vec<Message>, Fate) {
+pub(crate) fn ask(
+    desk: &mut Desk<impl RecordStore>,
+    bytes: &[u8],
+    slice: usize,
+) -> (Vec<Message>, Fate) {
     let mut socket = Socket::new();
     socket.send(desk, bytes, slice);
     if socket.conversation.is_listening() {

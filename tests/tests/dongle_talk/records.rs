@@ -1,11 +1,12 @@
 //! Pair records: larger than any buffer, through sockets in any slicing, kept in a small memory.
 
 use plist::{Dictionary, Value};
+use usbmux_dongle::budget::OneRecord;
 use usbmux_dongle::records::{Draft, NoStore, Record, RecordStore, StoreError};
 use usbmux_dongle::talk::{Conversation, Shared};
 use usbmux_tests::socket::{Message, message_bytes, request};
 
-use crate::desk::{Desk, Fate, Socket, Store, ask};
+use crate::desk::{Desk, Fate, Socket, Store, ask, phone};
 
 const FIRST: &str = "00008030-0000000000000001";
 const SECOND: &str = "ABCDEF0123456789ABCDEF0123456789ABCDEF01";
@@ -46,20 +47,20 @@ fn save_data_first(id: &str, data: &[u8]) -> Vec<u8> {
     message_bytes(1, 8, 4, body.as_bytes())
 }
 
-fn code(desk: &mut Desk, message: &[u8], slice: usize) -> u64 {
+fn code(desk: &mut Desk<impl RecordStore>, message: &[u8], slice: usize) -> u64 {
     let (answers, fate) = ask(desk, message, slice);
     assert_eq!((answers.len(), fate), (1, Fate::Open));
     answers[0].number("Number").unwrap()
 }
 
-fn read(desk: &mut Desk, id: &str) -> Result<Vec<u8>, u64> {
+fn read(desk: &mut Desk<impl RecordStore>, id: &str) -> Result<Vec<u8>, u64> {
     let (answers, _) =
         ask(desk, &request(5, "ReadPairRecord", &[("PairRecordID", id.into())]), 1000);
     let data = answers[0].dictionary().get("PairRecordData").and_then(Value::as_data);
     data.map(<[u8]>::to_vec).ok_or_else(|| answers[0].number("Number").unwrap())
 }
 
-fn delete(desk: &mut Desk, id: &str) -> u64 {
+fn delete(desk: &mut Desk<impl RecordStore>, id: &str) -> u64 {
     code(desk, &request(6, "DeletePairRecord", &[("PairRecordID", id.into())]), 1000)
 }
 
@@ -311,8 +312,8 @@ struct Ledger {
 }
 
 impl RecordStore for Ledger {
-    fn begin(&mut self) -> Result<Draft, StoreError> {
-        let draft = self.store.begin()?;
+    fn begin(&mut self, id: Option<&str>) -> Result<Draft, StoreError> {
+        let draft = self.store.begin(id)?;
         self.open = Some(draft);
         self.begun += 1;
         Ok(draft)
@@ -361,6 +362,63 @@ fn say_and_hang_up(store: &mut impl RecordStore, message: &[u8]) -> Vec<Option<u
     conversation.end(&mut shared);
     let answers = Message::all(&room[..written]).unwrap();
     answers.iter().map(|answer| answer.number("Number")).collect()
+}
+
+/// A desk whose store has room for one record of up to 10 KiB, as on a board of 64 KiB.
+fn small_desk() -> Desk<OneRecord> {
+    Desk { phone: Some(phone(1)), ..Desk::keeping(OneRecord::new()) }
+}
+
+#[test]
+fn the_phones_record_is_replaced_where_there_is_no_room_for_two() {
+    let (old, new) = (record(7000, false), record(9500, true));
+    // Told before its data, as most clients do, or behind it: then the phone that is here is meant.
+    for save in [save, save_data_first] {
+        let mut desk = small_desk();
+        for record in [&old, &new, &old] {
+            assert_eq!(code(&mut desk, &save(FIRST, record), 1000), 0);
+            assert_eq!(read(&mut desk, FIRST).as_ref(), Ok(record));
+        }
+    }
+}
+
+#[test]
+fn another_phones_record_never_gives_way() {
+    let (old, other) = (record(7000, false), record(9500, true));
+    let mut desk = small_desk();
+    assert_eq!(code(&mut desk, &save(SECOND, &old), 1000), 0);
+    for message in [save(FIRST, &other), save_data_first(FIRST, &other)] {
+        assert_eq!(code(&mut desk, &message, 1000), 28);
+        assert_eq!(read(&mut desk, SECOND).as_ref(), Ok(&old));
+    }
+    // Neither for want of an entry.
+    assert_eq!(code(&mut desk, &save(FIRST, &record(10, true)), 1000), 28);
+    assert_eq!(read(&mut desk, SECOND).as_ref(), Ok(&old));
+}
+
+#[test]
+fn a_record_gives_way_only_once_its_room_is_needed() {
+    let (old, new) = (record(6000, false), record(9500, true));
+    let mut desk = small_desk();
+    assert_eq!(code(&mut desk, &save(FIRST, &old), 1000), 0);
+    // As long as both fit, nothing is lost when the client hangs up.
+    let message = save(FIRST, &new);
+    let mut sleeper = Socket::new();
+    sleeper.send(&mut desk, &message[..1000], 1000);
+    sleeper.conversation.end(&mut desk.shared());
+    assert_eq!(read(&mut desk, FIRST).as_ref(), Ok(&old));
+    // And a small one takes its place whole.
+    let small = record(10, true);
+    assert_eq!(code(&mut desk, &save(FIRST, &small), 1000), 0);
+    assert_eq!(read(&mut desk, FIRST).as_ref(), Ok(&small));
+    // One that breaks off later leaves none, and no part of one.
+    assert_eq!(code(&mut desk, &save(FIRST, &old), 1000), 0);
+    let mut sleeper = Socket::new();
+    sleeper.send(&mut desk, &message[..message.len() - 10], 1000);
+    sleeper.conversation.end(&mut desk.shared());
+    assert_eq!((read(&mut desk, FIRST), desk.store.used()), (Err(2), 0));
+    assert_eq!(code(&mut desk, &message, 1000), 0);
+    assert_eq!(read(&mut desk, FIRST), Ok(new));
 }
 
 #[test]

@@ -39,8 +39,9 @@ const MESSAGES: [&str; 8] = [
 
 /// Where the bytes of a pair record go.
 pub(super) trait Sink {
-    /// A record begins. One that began before does not count any more.
-    fn begin(&mut self);
+    /// A record begins, with its id if that was told before it. One that began before does not count
+    /// any more.
+    fn begin(&mut self, id: Option<&str>);
     /// More of it.
     fn add(&mut self, bytes: &[u8]);
 }
@@ -250,7 +251,7 @@ impl Reader {
                 self.fields.has_data = saves && element == Element::Data;
                 self.base64 = Base64Reader::new(self.fields.has_data);
                 if self.fields.has_data {
-                    sink.begin();
+                    sink.begin(self.fields.id.as_ref().and_then(Text::whole));
                 }
             }
             Key::Other => {}

@@ -194,7 +194,7 @@ impl Conversation {
                 }
                 Hearing::Body(body) => {
                     body.left = body.left.saturating_sub(1);
-                    body.reading.push(byte, shared.store);
+                    body.reading.push(byte, shared);
                 }
             }
             rest = behind;
@@ -447,13 +447,16 @@ impl Default for Conversation {
 }
 
 impl Reading {
-    fn push(&mut self, byte: u8, store: &mut impl RecordStore) {
+    fn push(&mut self, byte: u8, shared: &mut Shared<'_, impl RecordStore>) {
         match self {
             Self::Binary(body) => {
                 // Nobody asks for what stands behind the record of a Connect.
                 let _behind = body.push(byte);
             }
-            Self::Plist(reader, saved) => reader.push(byte, &mut Saving { saved, store }),
+            Self::Plist(reader, saved) => {
+                let phone = shared.phone.map(|phone| phone.serial.as_str());
+                reader.push(byte, &mut Saving { saved, store: shared.store, phone });
+            }
             Self::Skip(_) => {}
         }
     }
@@ -488,11 +491,13 @@ impl Saved {
 struct Saving<'a, R> {
     saved: &'a mut Saved,
     store: &'a mut R,
+    /// Whose record it is most likely, where the message says it only behind the data.
+    phone: Option<&'a str>,
 }
 
 impl<R: RecordStore> Sink for Saving<'_, R> {
-    fn begin(&mut self) {
-        *self.saved = Saved { draft: Some(self.store.begin()), len: 0 };
+    fn begin(&mut self, id: Option<&str>) {
+        *self.saved = Saved { draft: Some(self.store.begin(id.or(self.phone))), len: 0 };
     }
 
     fn add(&mut self, bytes: &[u8]) {

@@ -78,7 +78,7 @@ fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
 struct Nowhere;
 
 impl Sink for Nowhere {
-    fn begin(&mut self) {}
+    fn begin(&mut self, _: Option<&str>) {}
 
     fn add(&mut self, _: &[u8]) {}
 }
