@@ -28,9 +28,8 @@ use usbmux_phone::device::{Control, Device, Handshake, Packet, Toggle};
 const ATTEMPTS: u8 = 3;
 /// How long a root port drives a reset (USB 2.0 §7.1.7.5, TDRSTR).
 const RESET: Nanos = Nanos::from_millis(50);
-/// How long a pipe that got a NAK is left alone while others have work. Controllers have a register
-/// for it.
-const NAK_PAUSE: Nanos = Nanos::from_micros(20);
+/// How long an OUT pipe that got a NAK is left alone; an IN pipe: [`Timing`].
+const OUT_PAUSE: Nanos = Nanos::from_micros(20);
 
 /// What the bus counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -400,7 +399,7 @@ impl Bus {
         match answer {
             InAnswer::Nak(epoch) => {
                 self.stats.naks += 1;
-                self.input.refused(at, at + NAK_PAUSE, epoch);
+                self.input.refused(at, at + self.timing.in_pause, epoch);
             }
             InAnswer::Stall => self.fail_in(at, TransferError::Stall),
             InAnswer::Babble => {
@@ -464,7 +463,7 @@ impl Bus {
         match handshake {
             Handshake::Nak => {
                 self.stats.naks += 1;
-                self.output.refused(at, at + NAK_PAUSE, self.epoch);
+                self.output.refused(at, at + OUT_PAUSE, self.epoch);
                 return;
             }
             Handshake::Stall => return self.fail_out(at, TransferError::Stall),

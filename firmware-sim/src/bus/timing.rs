@@ -21,6 +21,11 @@ pub struct Timing {
     refusal_bytes: u64,
     /// The start of a frame: its own packet.
     start_bytes: u64,
+    /// How long an IN endpoint that had nothing to say is left alone: a choice of the driver's, for
+    /// which controllers have a register. Each token that gets a NAK takes a tenth of a full-speed
+    /// packet's time from OUT; asked after every packet, that is a tenth of the pipe. The price is that
+    /// a phone's first words after a silence wait so long.
+    pub(crate) in_pause: Nanos,
 }
 
 /// Full speed: table 5-9, 13 bytes of overhead in frames of 1500, so 19 packets of 64 bytes.
@@ -31,6 +36,7 @@ const FULL: Timing = Timing {
     overhead_bytes: 13,
     refusal_bytes: 8,
     start_bytes: 6,
+    in_pause: Nanos::from_micros(250),
 };
 
 /// High speed: table 5-10, 55 bytes of overhead in microframes of 7500, so 13 packets of 512 bytes.
@@ -41,6 +47,7 @@ const HIGH: Timing = Timing {
     overhead_bytes: 55,
     refusal_bytes: 36,
     start_bytes: 36,
+    in_pause: Nanos::from_micros(20),
 };
 
 impl Timing {
