@@ -182,6 +182,8 @@ pub struct RamStore<const PHONES: usize, const BYTES: usize> {
     bytes: [u8; BYTES],
     entries: Vec<Entry, PHONES, u8>,
     draft: Option<OpenDraft>,
+    /// The number of the record that gives way to the draft.
+    older: Option<u16>,
     /// The name given last.
     number: u16,
 }
@@ -197,14 +199,12 @@ struct Entry {
 struct OpenDraft {
     draft: Draft,
     len: usize,
-    /// The number of the record that gives way to it.
-    older: Option<u16>,
 }
 
 impl<const PHONES: usize, const BYTES: usize> RamStore<PHONES, BYTES> {
-    /// Keeps nothing yet.
+    /// Keeps nothing yet; all zero, so that an image needs no copy of it in its flash.
     pub const fn new() -> Self {
-        Self { bytes: [0; BYTES], entries: Vec::new(), draft: None, number: 0 }
+        Self { bytes: [0; BYTES], entries: Vec::new(), draft: None, older: None, number: 0 }
     }
 
     /// How many bytes the records have.
@@ -258,7 +258,9 @@ impl<const PHONES: usize, const BYTES: usize> RamStore<PHONES, BYTES> {
     /// The record that gives way to a draft does so, if there is one. A draft that has more than a
     /// phone's share, and some to come, is too long: nobody gives way to it.
     fn give_way(&mut self, draft: Draft, more: usize) {
-        let Some(OpenDraft { len, older: Some(older), .. }) = self.opened(draft) else { return };
+        let (Some(OpenDraft { len, .. }), Some(older)) = (self.opened(draft), self.older) else {
+            return;
+        };
         let place = self.place(|entry| entry.number == older);
         if let Some((place, start)) = place
             && len.saturating_add(more).saturating_mul(PHONES) <= BYTES
@@ -288,8 +290,8 @@ impl<const PHONES: usize, const BYTES: usize> RecordStore for RamStore<PHONES, B
     fn begin(&mut self, id: Option<&str>) -> Result<Draft, StoreError> {
         self.wipe(self.used());
         let draft = Draft(self.next_number());
-        let older = id.and_then(|id| self.find(id)).map(|record| record.number);
-        self.draft = Some(OpenDraft { draft, len: 0, older });
+        self.older = id.and_then(|id| self.find(id)).map(|record| record.number);
+        self.draft = Some(OpenDraft { draft, len: 0 });
         Ok(draft)
     }
 

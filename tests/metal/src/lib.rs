@@ -14,6 +14,7 @@
 //! of the language can itself panic; a firmware that wants text uses defmt.
 #![no_std]
 
+pub mod descriptors;
 pub mod engine;
 pub mod session;
 pub mod sizes;

@@ -16,6 +16,7 @@ use usbmux_metal::any;
 
 static STORAGE: ConstStaticCell<Storage<'static, 4, 4096, 2048>> =
     ConstStaticCell::new(Storage::new());
+static RECORDS: ConstStaticCell<OneRecord> = ConstStaticCell::new(OneRecord::new());
 
 // Where the linker starts. An entry must have its plain name; that alone makes it `unsafe`.
 #[allow(unsafe_code)]
@@ -23,8 +24,8 @@ static STORAGE: ConstStaticCell<Storage<'static, 4, 4096, 2048>> =
 extern "C" fn _start() -> ! {
     let (mut usb, mut ethernet) = (Usb, Ethernet);
     let (now, config) = (usbmux_metal::engine::now, any(DongleConfig::DEFAULT));
-    let storage = any(STORAGE.take());
-    let dongle = Dongle::new(now(), &config, storage, any(OneRecord::new()), &mut ethernet);
+    let (storage, records) = (any(STORAGE.take()), any(RECORDS.take()));
+    let dongle = Dongle::new(now(), &config, storage, records, &mut ethernet);
     let Ok(mut dongle) = dongle else { loop {} };
     loop {
         any(dongle.poll(now(), &mut usb, &mut ethernet));

@@ -1,11 +1,13 @@
 //! What a dongle needs of core and nothing else: the host role with four connections, without logs,
-//! sockets, session. The size of its code is a figure of the design.
+//! sockets, session. The size of its code is a figure of the design. The choice of a phone's interface
+//! by its descriptors, which every host needs, too, is in the image and counted by itself.
 //!
 //! Here nothing is called: the address of each call is taken, so that each is in the image as a
 //! function for any arguments, and nothing but core's code is to be counted.
 #![no_std]
 #![no_main]
 
+use usbmux_core::descriptors::{Choice, MuxInterface, is_phone};
 use usbmux_core::{Mux, Slot};
 use usbmux_metal::sink;
 
@@ -35,4 +37,8 @@ extern "C" fn _start() {
     sink(Engine::stats as fn(_) -> _);
     sink(Engine::link as fn(_) -> _);
     sink(Engine::connections as fn(_) -> _);
+    sink(is_phone as fn(_, _) -> _);
+    sink(MuxInterface::find as fn(_) -> _);
+    sink(Choice::consider as fn(_, _));
+    sink(Choice::chosen as fn(_) -> _);
 }

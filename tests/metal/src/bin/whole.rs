@@ -4,7 +4,7 @@
 
 use usbmux_core::{Role, Slot};
 use usbmux_metal::engine::{self, Slots};
-use usbmux_metal::{any, session, sink, sizes, sockets};
+use usbmux_metal::{any, descriptors, session, sink, sizes, sockets};
 
 // Where the linker starts. An entry must have its plain name; that alone makes it `unsafe`.
 #[allow(unsafe_code)]
@@ -17,6 +17,7 @@ extern "C" fn _start() -> ! {
         drive(any(slots.as_mut_slice()));
         sockets::all();
         session::all();
+        descriptors::all();
         sink((&sizes::SLOT, &sizes::MUX));
         #[cfg(feature = "planted-panic")]
         sink([1, 2, 3][any(0)]);
