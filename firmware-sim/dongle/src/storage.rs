@@ -4,6 +4,7 @@ use crate::net::Parts;
 use crate::relay::Relay;
 use crate::talk::{Listeners, Listening};
 use core::mem::MaybeUninit;
+use heapless::Vec;
 use smoltcp::iface::SocketStorage;
 use smoltcp::wire::DhcpOption;
 use usbmux_core::Slot;
@@ -34,9 +35,9 @@ pub(crate) struct Buffers<const TO_ETHERNET: usize, const TO_PHONE: usize> {
 #[derive(Debug)]
 pub struct Storage<'a, const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize> {
     buffers: [Buffers<TO_ETHERNET, TO_PHONE>; CONNECTIONS],
-    sockets: MaybeUninit<[SocketStorage<'a>; CONNECTIONS]>,
-    slots: MaybeUninit<[Slot; CONNECTIONS]>,
-    relays: MaybeUninit<[Relay; CONNECTIONS]>,
+    sockets: Vec<SocketStorage<'a>, CONNECTIONS>,
+    slots: Vec<Slot, CONNECTIONS>,
+    relays: Vec<Relay, CONNECTIONS>,
     listeners: MaybeUninit<Listeners<[Listening; CONNECTIONS]>>,
     dhcp: MaybeUninit<[SocketStorage<'a>; 1]>,
     dhcp_options: MaybeUninit<[DhcpOption<'a>; 1]>,
@@ -62,9 +63,9 @@ impl<'a, const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usi
         Storage {
             buffers: [const { Buffers { to_ethernet: [0; TO_ETHERNET], to_phone: [0; TO_PHONE] } };
                 CONNECTIONS],
-            sockets: MaybeUninit::uninit(),
-            slots: MaybeUninit::uninit(),
-            relays: MaybeUninit::uninit(),
+            sockets: Vec::new(),
+            slots: Vec::new(),
+            relays: Vec::new(),
             listeners: MaybeUninit::uninit(),
             dhcp: MaybeUninit::uninit(),
             dhcp_options: MaybeUninit::uninit(),
@@ -76,15 +77,23 @@ impl<'a, const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usi
         Places {
             net: Parts {
                 buffers: &mut self.buffers,
-                sockets: self.sockets.write([const { SocketStorage::EMPTY }; CONNECTIONS]),
+                sockets: fill(&mut self.sockets, || SocketStorage::EMPTY),
                 dhcp: self.dhcp.write([SocketStorage::EMPTY]),
                 dhcp_options: self.dhcp_options.write([DhcpOption { kind: 12, data: &[] }]),
             },
-            slots: self.slots.write([const { Slot::EMPTY }; CONNECTIONS]),
-            relays: self.relays.write([const { Relay::FREE }; CONNECTIONS]),
+            slots: fill(&mut self.slots, || Slot::EMPTY),
+            relays: fill(&mut self.relays, || Relay::FREE),
             listeners: self.listeners.write(Listeners::new()),
         }
     }
+}
+
+/// Fills all places, one after the other: a whole array would stand on the stack first.
+fn fill<T, const N: usize>(places: &mut Vec<T, N>, empty: impl Fn() -> T) -> &mut [T] {
+    places.clear();
+    // Bounded: there are N places.
+    while places.push(empty()).is_ok() {}
+    places
 }
 
 impl<const CONNECTIONS: usize, const TO_ETHERNET: usize, const TO_PHONE: usize> Default
