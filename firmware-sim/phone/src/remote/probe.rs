@@ -2,9 +2,8 @@
 //! controller meets the phone, and endpoints halted.
 
 use crate::descriptors::{MUX_IN, MUX_OUT};
-use std::cell::RefCell;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What one of the mux interface's endpoints carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,54 +82,59 @@ struct Shared {
 /// A hand on the cable of one phone; clones are hands on the same.
 #[derive(Clone, Debug, Default)]
 pub struct Probe {
-    shared: Rc<RefCell<Shared>>,
+    shared: Arc<Mutex<Shared>>,
 }
 
 impl Probe {
     /// What the mux interface's endpoints carried since this was last asked.
     pub fn take_traffic(&self) -> Traffic {
-        std::mem::take(&mut self.shared.borrow_mut().traffic)
+        std::mem::take(&mut self.shared().traffic)
     }
 
     /// Halts an endpoint: what is asked of it is stalled until the host clears the halt, chooses a
     /// configuration or resets the port (USB 2.0 §9.4.5). The cable must be polled to notice.
     pub fn halt(&self, endpoint: MuxEndpoint) {
-        *self.halted_mut(endpoint, &mut self.shared.borrow_mut()) = true;
+        *self.halted_mut(endpoint, &mut self.shared()) = true;
     }
 
     pub(crate) fn is_halted(&self, endpoint: MuxEndpoint) -> bool {
-        *self.halted_mut(endpoint, &mut self.shared.borrow_mut())
+        *self.halted_mut(endpoint, &mut self.shared())
     }
 
     /// The host wants to use the endpoint with this address again.
     pub(crate) fn clear_halt(&self, address: u16) {
         for endpoint in [MuxEndpoint::Out, MuxEndpoint::In] {
             if u16::from(endpoint.address()) == address {
-                *self.halted_mut(endpoint, &mut self.shared.borrow_mut()) = false;
+                *self.halted_mut(endpoint, &mut self.shared()) = false;
             }
         }
     }
 
     /// Both may be used again.
     pub(crate) fn clear_halts(&self) {
-        let shared = &mut *self.shared.borrow_mut();
+        let shared = &mut *self.shared();
         (shared.halted_out, shared.halted_in) = (false, false);
     }
 
     pub(crate) fn sent(&self, length: usize, zlp: bool) {
-        self.shared.borrow_mut().traffic.out.count(length, zlp);
+        self.shared().traffic.out.count(length, zlp);
     }
 
     pub(crate) fn received(&self, length: usize) {
-        self.shared.borrow_mut().traffic.input.count(length, length == 0);
+        self.shared().traffic.input.count(length, length == 0);
     }
 
     pub(crate) fn stalled(&self, endpoint: MuxEndpoint) {
-        let traffic = &mut self.shared.borrow_mut().traffic;
+        let traffic = &mut self.shared().traffic;
         match endpoint {
             MuxEndpoint::Out => traffic.out.stalled += 1,
             MuxEndpoint::In => traffic.input.stalled += 1,
         }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        // Counters and flags are whole after any panic.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn halted_mut<'s>(&self, endpoint: MuxEndpoint, shared: &'s mut Shared) -> &'s mut bool {
