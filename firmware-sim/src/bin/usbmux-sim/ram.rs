@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::show::print;
-use usbmux_dongle::budget::Plan;
+use usbmux_dongle::budget::{Plan, STACK_HIGH_WATER, STACK_MARGIN};
 use usbmux_firmware_sim::firmware::RamPlan;
 
 /// The plan for a board with so much RAM.
@@ -60,10 +60,12 @@ fn table(plans: &[&Plan]) -> Vec<String> {
             lines.push(format!("Left out with {kib} KiB: {name}, {bytes} bytes more."));
         }
     }
-    lines.push(format!(
-        "Counted on this machine, with pointers of {} bits; a microcontroller's have 32, and it takes less.",
-        usize::BITS
-    ));
+    lines.extend([
+        format!("Stack: {STACK_HIGH_WATER} bytes of high-water, {STACK_MARGIN} of margin. Measured where the image for the"),
+        "i.MX6UL serves real clients (tests/dongle-qemu/run), not on this machine.".to_owned(),
+        format!("The rest: counted on this machine, with pointers of {} bits; a microcontroller's have 32,", usize::BITS),
+        "and it takes less.".to_owned(),
+    ]);
     lines
 }
 
@@ -91,6 +93,11 @@ mod tests {
             assert_eq!(sum, number(&lines[to])[column]);
         }
         assert!(lines.iter().any(|line| line.starts_with("Left out with 32 KiB: status page")));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.contains(&format!("{STACK_HIGH_WATER} bytes of high-water")))
+        );
         assert!(plan(1).is_err());
     }
 }
