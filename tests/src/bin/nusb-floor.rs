@@ -41,7 +41,8 @@ struct Arguments {
     /// Bytes flow to the phone; without it, from the phone.
     #[arg(long)]
     up: bool,
-    /// Payload of a frame to the phone, at most.
+    /// Payload of a frame to the phone, at most. Of short ones the phone answers so many that it waits
+    /// for its answers to be read, which they are only when its window is full: no less than 4060.
     #[arg(long, default_value_t = PAYLOAD)]
     payload: usize,
 }
