@@ -10,7 +10,7 @@
 //! works in the same process, so beside the daemon's stands what the same transfer costs without a
 //! daemon (`phone-floor`): the phone, its plug and a socket served by a bare loop; and the phone
 //! alone. Times and rates are those of this machine, of which the clients need a part: the best of
-//! several rounds counts. Left out: real USB, which `tests/real-usb/smoke` measures.
+//! several rounds counts. Left out: real USB, which `tests/real-usb/compare` measures.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a bench stops where its daemon misbehaves")]
 
