@@ -1,4 +1,5 @@
-//! The only `unsafe` of the image: words that hardware reads and writes at the same time.
+//! Words that hardware reads and writes at the same time: the `unsafe` of the image's drivers. (The
+//! rest of it: the addresses in `chip`, and the paint of `stack`.)
 //!
 //! [`Registers`] are a peripheral's, at an address of the chip's memory map; [`Shared`] words are
 //! ordinary memory that a controller's DMA uses. Both are accessed volatile, so that each access
