@@ -63,7 +63,7 @@ pub enum Quirk {
     /// `overrun`: it sends without regard to the host's window.
     Overrun,
     /// `silent-version` or `silent-version=N`: it ignores VERSION, for ever or `N` times; a port
-    /// reset cures it.
+    /// reset after the first of them cures it.
     SilentVersion {
         /// How many VERSION frames it ignores; `None` is all of them.
         times: Option<u32>,

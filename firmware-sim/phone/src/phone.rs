@@ -49,6 +49,9 @@ struct Oddities {
     rst_text: bool,
     /// VERSION frames still to be ignored.
     ignored_versions: u32,
+    /// One was ignored: the fault has shown, and a port reset cures it. The reset with which every
+    /// host begins does not.
+    version_ignored: bool,
     /// OUT transfers until one is lost, that one included; 0 for none.
     until_lost: u32,
 }
@@ -221,7 +224,9 @@ impl Phone {
     pub(crate) fn port_reset(&mut self, now: Instant) {
         info!("phone {}: port reset", self.identity.number());
         self.unplug(now);
-        self.odd.ignored_versions = 0;
+        if self.odd.version_ignored {
+            self.odd.ignored_versions = 0;
+        }
         self.mux.attach(now, self.max_packet);
     }
 
@@ -276,6 +281,7 @@ impl Phone {
                 let Some((protocol, declared)) = frames::head(message) else { return };
                 if protocol == Protocol::VERSION && self.odd.ignored_versions > 0 {
                     debug!("phone {}: VERSION ignored", self.identity.number());
+                    self.odd.version_ignored = true;
                     if self.odd.ignored_versions != u32::MAX {
                         self.odd.ignored_versions -= 1;
                     }

@@ -359,3 +359,16 @@ fn no_mux_leaves_the_two_configurations_without_it() {
     assert_eq!(device.last(), Some(&2), "bNumConfigurations");
     assert_eq!(host.request(ADDRESS, [0, 9, 3, 0, 0, 0, 0, 0]), Control::Stall);
 }
+
+#[test]
+fn silent_version_outlasts_the_reset_that_begins_every_enumeration() {
+    let mut host = Host::configured(&with(Quirk::SilentVersion { times: None }));
+    host.send(&VERSION_2);
+    assert_eq!(host.phone.in_packet(host.now, ADDRESS, MUX_IN), Packet::Nak);
+    host.phone.bus_reset(host.now);
+    host.out = Toggle::Data0;
+    assert_eq!(host.request(0, [0, 5, ADDRESS, 0, 0, 0, 0, 0]), Control::Data(vec![]));
+    assert_eq!(host.request(ADDRESS, [0, 9, 3, 0, 0, 0, 0, 0]), Control::Data(vec![]));
+    host.send(&VERSION_2);
+    assert_eq!(host.message()[..12], VERSION_2[..12]);
+}
