@@ -35,6 +35,12 @@ pub(crate) enum Command {
         #[arg(value_enum)]
         scene: SceneName,
     },
+    /// Explains the protocol in twelve lessons: lists them, or runs one
+    Lessons {
+        /// Which one, or all of them
+        #[arg(value_name = "N|all")]
+        which: Option<String>,
+    },
     /// Plugs a virtual phone into QEMU, or into this kernel
     Phone(PlugArgs),
 }

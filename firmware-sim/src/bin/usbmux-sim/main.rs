@@ -6,6 +6,7 @@
 mod args;
 mod dongle;
 mod failure;
+mod lessons;
 mod phone;
 mod plug;
 mod ports;
@@ -29,6 +30,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Dongle(arguments) => dongle::run(arguments),
         Command::Ram { ram } => ram::run(ram),
         Command::Show { scene } => show::run(scene),
+        Command::Lessons { which } => lessons::run(which.as_deref()),
         Command::Phone(arguments) => plug::run(arguments),
     }
 }
