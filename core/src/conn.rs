@@ -6,6 +6,8 @@
 //!
 //! The invariants, in bytes: `snd_una ≤ snd_nxt ≤ snd_una + peer's window` (a window that shrinks is "no
 //! room", not a fault), `rcv_nxt ≤ edge()`, and the announced edge lies at most 255 below the true one.
+//!
+//! To be watched in lessons 4 to 8 (`core/examples`).
 
 use crate::mux::{AckPolicy, CloseReason, GapPolicy, RefusedBy, ResetReason, Stats, WindowStyle};
 use crate::seq::SeqNumber;

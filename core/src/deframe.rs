@@ -7,6 +7,8 @@
 //! The rules (PROTOCOL §4): a phone's message ends where its transfer ends. What follows a whole frame
 //! in the same transfer is tried as a header and, if it is none, dropped to the transfer's end. After
 //! a malformed frame the next transfer is the place to resume.
+//!
+//! To be watched in lesson 2 (`core/examples/02_any_slicing.rs`); lesson 9 shows the phone's side of it.
 
 use crate::wire::mux::{HeaderV1, HeaderV2, Protocol};
 use crate::wire::{self, ControlKind, Magic, TcpHeader, Version};

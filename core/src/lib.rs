@@ -19,6 +19,64 @@
 //! | [`descriptors`] | beside it: which USB device is a phone, and where its mux interface is |
 //! | [`session`] | beside it: the socket protocol between clients and a daemon, without a codec |
 //!
+//! # The protocol, floor by floor
+//!
+//! For who knows TCP and has never seen usbmux. Each chapter names the lessons that show it: small
+//! programs in `core/examples` that let two of these engines talk and print what crosses the cable
+//! (`cargo run -p usbmux-core --example 01_a_header`, or all in one, `usbmux-sim lessons`).
+//!
+//! ## Bytes: `wire`
+//!
+//! A phone's mux interface has two bulk endpoints. What crosses them are *frames*: a [mux
+//! header](wire::HeaderV2) and a body, most often a *segment*, which is a [TCP header](wire::TcpHeader) with
+//! *payload* behind it. The window field counts in steps of 256 bytes, always; checksum and urgent
+//! pointer are 0; options never follow. [Lesson 1](../../../core/examples/01_a_header.rs).
+//!
+//! ## A stream: `deframe`
+//!
+//! A driver delivers USB's transfers in pieces of its own choice. The [deframer](deframe::Deframer) finds
+//! headers and slices of bodies in any slicing, holds at most one header, and copies no payload: [lesson 2].
+//! A phone does not look at the length field to know where a frame ends: its message ends with the first
+//! USB packet that is not full. So a frame that fills its last packet needs an empty one behind it, a ZLP;
+//! where that gets lost two frames stick together. The default is [never to need one](Zlp::Trim):
+//! [lesson 9].
+//!
+//! ## The link: `mux`
+//!
+//! VERSION agrees on the length of headers, SETUP starts the frame numbers ([lesson 3]). From then on every
+//! frame has a number, and a phone is strict: one that was numbered and did not arrive kills the *session*,
+//! which is everything since VERSION. The phone says so, or its `rx_seq` stands still; then all connections
+//! end, and the engine greets anew ([`Event::SessionDead`], [lesson 10]).
+//!
+//! ## A connection: `conn`
+//!
+//! Three segments open one, an RST refuses it ([`Event::Refused`], [lesson 4]). Nothing is ever sent twice:
+//! `seq` and `ack` exist for flow control alone ([lesson 5]). Bytes in flight must stay within the window; a
+//! receiver announces room as its program reads, and a sender who goes beyond it loses the connection
+//! ([`set_held`](Mux::set_held), [`credit`](Mux::credit), [lesson 6]). The window is each connection's own, so
+//! a slow reader stops nobody else ([lesson 7]). There is no FIN. RST is the only end, and a phone that gets
+//! one drops what its program has not read: so [`close`](Mux::close) waits until everything is acknowledged
+//! ([lesson 8]).
+//!
+//! ## The shell, and what is built on the engine
+//!
+//! The engine is called, it never calls: [below](#the-run-loop) and in [lesson 11] is the loop that drives it,
+//! with whole frames; [lesson 12] drives it packet by packet, as a microcontroller does. [`sockets`] adds
+//! byte rings for who wants to read and write; [`session`] is what a daemon's clients speak, and
+//! [`descriptors`] finds the two endpoints.
+//!
+//! [lesson 2]: ../../../core/examples/02_any_slicing.rs
+//! [lesson 3]: ../../../core/examples/03_the_handshake.rs
+//! [lesson 4]: ../../../core/examples/04_opening_and_refusing.rs
+//! [lesson 5]: ../../../core/examples/05_data_seq_and_ack.rs
+//! [lesson 6]: ../../../core/examples/06_window_and_credit.rs
+//! [lesson 7]: ../../../core/examples/07_a_slow_reader.rs
+//! [lesson 8]: ../../../core/examples/08_closing_without_fin.rs
+//! [lesson 9]: ../../../core/examples/09_zlp_and_the_cap.rs
+//! [lesson 10]: ../../../core/examples/10_a_dead_session.rs
+//! [lesson 11]: ../../../core/examples/11_the_run_loop.rs
+//! [lesson 12]: ../../../core/examples/12_the_dongle_loop.rs
+//!
 //! # The engine owns no payload
 //!
 //! The protocol never sends a byte twice, so there is no reason to keep one. What arrives is handed on

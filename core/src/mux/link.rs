@@ -1,4 +1,4 @@
-//! The link: VERSION and SETUP in both roles, frame numbers, dead sessions.
+//! The link: VERSION and SETUP in both roles, frame numbers, dead sessions; lessons 3 and 10.
 
 use super::config::{Role, SequencePolicy};
 use super::event::{CloseReason, DeathCause, Event, LinkFailure};

@@ -7,6 +7,8 @@
 //! Reading order: [`Config`] and [`Event`], then `link` (handshake), `ingress` (what arrives), `egress`
 //! (what leaves), `table` (the lists that make each call cost the same for one connection and for ten
 //! thousand). A connection's own transitions are in `conn`.
+//!
+//! To be watched in lessons 3 and 10 (the link) and driven as in 11 and 12 (`core/examples`).
 
 mod config;
 mod egress;

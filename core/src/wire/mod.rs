@@ -3,6 +3,8 @@
 //! Nobody above this floor knows an offset. Numbers that nobody has named yet (protocols, magics,
 //! control types, flags) survive a parse and an emit unchanged. All fields are big-endian
 //! (PROTOCOL §2–3); this floor judges nothing, that is [`deframe`](crate::deframe)'s work.
+//!
+//! Lesson 1 (`core/examples/01_a_header.rs`) reads a frame with it, field by field.
 
 pub mod control;
 pub mod mux;
