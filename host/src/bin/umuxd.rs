@@ -274,9 +274,12 @@ mod simulating {
 
     /// Plugs the virtual phones in and says what to try with them.
     pub(super) fn plug_in(daemon: &Daemon, options: &Options) -> Result<(), Box<dyn Error>> {
+        let registry = daemon.registry();
+        registry.begin_first_look();
         for phone in options.virtual_phones.phones()? {
-            simulate::plug_in(daemon.executor(), daemon.registry(), phone);
+            simulate::plug_in(daemon.executor(), registry, phone);
         }
+        registry.end_first_look();
         if options.socket.is_none() {
             say_what_to_try(daemon);
         }

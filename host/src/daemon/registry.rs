@@ -32,6 +32,10 @@ pub use crate::usb::PhoneInfo;
 /// How long a half-closed connection may be silent, unless told otherwise.
 pub const DEFAULT_LINGER: Duration = Duration::from_secs(30);
 
+/// How long the first clients wait at most for phones that are plugged in already, from the daemon's
+/// start on; their own patience is 5 seconds (PROTOCOL §5).
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
 /// What the daemon allows its phones and clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -125,11 +129,23 @@ struct Inner {
     last_device_id: Cell<u32>,
     /// Whether no phone will come any more.
     complete: Cell<bool>,
-    /// That a phone came or went, or that `complete` changed.
+    first_look: Cell<FirstLook>,
+    /// That a phone came, became visible or went, or that `complete` or `first_look` changed.
     changed: Event,
     phones: RefCell<BTreeMap<u32, Entry>>,
     listeners: RefCell<BTreeMap<u64, Rc<Listener>>>,
     last_listener: Cell<u64>,
+}
+
+/// How far a daemon that has just started is with the phones that are plugged in already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstLook {
+    /// It is finding and opening them.
+    Begun,
+    /// All are attached whose links will come up.
+    Ended,
+    /// What there is to be seen is visible, or was waited for long enough.
+    Over,
 }
 
 struct Entry {
@@ -160,6 +176,7 @@ impl Registry {
             ends: Ends::default(),
             last_device_id: Cell::new(0),
             complete: Cell::new(false),
+            first_look: Cell::new(FirstLook::Over),
             changed: Event::new(),
             phones: RefCell::default(),
             listeners: RefCell::default(),
@@ -211,6 +228,44 @@ impl Registry {
     /// Counts the phones plugged in, those not yet visible included.
     pub fn plugged_in(&self) -> usize {
         self.0.phones.borrow().len()
+    }
+
+    /// Says that the phones plugged in already are being attached: whoever wants to know which there
+    /// are, the client for whom a service manager started the daemon too, waits for them in
+    /// [`first_look`](Self::first_look).
+    pub fn begin_first_look(&self) {
+        self.0.first_look.set(FirstLook::Begun);
+        let registry = self.clone();
+        let bound = async move {
+            smol::Timer::after(FIRST_LOOK).await;
+            registry.0.first_look.set(FirstLook::Over);
+            registry.0.changed.notify(usize::MAX);
+        };
+        self.0.executor.spawn(bound).detach();
+    }
+
+    /// Says that all of them are attached, or will not be.
+    pub fn end_first_look(&self) {
+        if self.0.first_look.get() == FirstLook::Begun {
+            self.0.first_look.set(FirstLook::Ended);
+            self.0.changed.notify(usize::MAX);
+        }
+    }
+
+    /// Waits until the phones that were plugged in at the start are visible or given up; not longer
+    /// than 3 seconds from then.
+    pub async fn first_look(&self) {
+        loop {
+            let changed = self.0.changed.listen();
+            match self.0.first_look.get() {
+                FirstLook::Over => return,
+                FirstLook::Ended if self.0.phones.borrow().values().all(|it| it.visible) => {
+                    self.0.first_look.set(FirstLook::Over);
+                    return;
+                }
+                FirstLook::Begun | FirstLook::Ended => changed.await,
+            }
+        }
     }
 
     /// Says whether no phone will come any more, as far as is known.
@@ -322,6 +377,7 @@ impl Registry {
             log::info!("phone {device_id} is there: {}", entry.phone.serial);
             DeviceEvent::Attached(entry.phone.clone())
         };
+        self.0.changed.notify(usize::MAX);
         self.tell(&attached);
     }
 

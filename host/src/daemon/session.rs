@@ -156,6 +156,10 @@ impl Server {
     ) -> io::Result<ControlFlow<Option<Connection>>> {
         let envelope = self.session.envelope(header);
         self.session.begin(&request);
+        // A daemon that was started by this client has not seen its phones yet.
+        if matches!(request, Request::ListDevices | Request::Listen(_)) {
+            self.common.registry.first_look().await;
+        }
         match request {
             Request::Listen(client) => {
                 self.listen(envelope, client).await?;

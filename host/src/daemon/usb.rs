@@ -19,7 +19,12 @@ pub fn serve(
 ) {
     let mut watcher = Watcher::new(hotplug);
     let registry = registry.clone();
+    registry.begin_first_look();
     let serving = async move {
+        while let Some(phone) = watcher.next_present().await {
+            attach(&registry, phone);
+        }
+        registry.end_first_look();
         loop {
             while let Some(phone) = watcher.next().await {
                 attach(&registry, phone);

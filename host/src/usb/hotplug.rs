@@ -107,22 +107,42 @@ impl Watcher {
     /// called, which never happens with [`Hotplug::On`]. To be called again soon: between the calls nothing is noticed.
     pub async fn next(&mut self) -> Option<Plugged> {
         loop {
+            if let Some(plugged) = self.next_present().await {
+                return Some(plugged);
+            }
+            if self.hotplug == Hotplug::Off {
+                return None;
+            }
+            if let Some(plugged) = self.take_note().await {
+                return Some(plugged);
+            }
+        }
+    }
+
+    /// As [`next`](Self::next), but waits for nobody to come: `None` when every phone on the bus has
+    /// been opened or told to the log.
+    pub async fn next_present(&mut self) -> Option<Plugged> {
+        loop {
             if std::mem::take(&mut self.due) {
                 self.look().await;
             }
-            if self.hotplug == Hotplug::Off && !self.roster.is_opening() {
+            if !self.roster.is_opening() {
                 return None;
             }
-            match self.note().await {
-                None => self.due = true,
-                Some(Note::Lost(id)) => self.roster.lost(id),
-                Some(Note::Opened(id, result)) => {
-                    if let Some(plugged) = self.judge(id, *result) {
-                        return Some(plugged);
-                    }
-                }
+            if let Some(plugged) = self.take_note().await {
+                return Some(plugged);
             }
         }
+    }
+
+    /// Waits for a note and does what follows from it.
+    async fn take_note(&mut self) -> Option<Plugged> {
+        match self.note().await {
+            None => self.due = true,
+            Some(Note::Lost(id)) => self.roster.lost(id),
+            Some(Note::Opened(id, result)) => return self.judge(id, *result),
+        }
+        None
     }
 
     /// Has the next call of [`next`](Self::next) look at the list, whatever it returned before.
