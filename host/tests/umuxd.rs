@@ -10,6 +10,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -111,12 +113,45 @@ fn machine_without_usb_is_told_in_one_line_and_waits() {
 #[test]
 fn wrong_usage_is_one_line_and_exit_status_2() {
     let folder = folder();
-    for arguments in
-        [&["--nonsense"][..], &["-x", "-X"], &["-X", "-P", "NONE"], &["--simulate", "--trace", "x"]]
-    {
-        let output = output(&folder, arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(one_line(&output).starts_with("umuxd: "), "{arguments:?}");
+    for line in [
+        "--nonsense",
+        "extra",
+        "-n x",
+        "-z=1",
+        "-x -X",
+        "-X -P NONE",
+        "-U",
+        "-S",
+        "-S host:99999",
+        "-C",
+        "-P",
+        "-l",
+        "--linger -1",
+        "--socket-mode 999",
+        "--simulate=0",
+        "--phone-port 22=127.0.0.1:22",
+        "--simulate --phone-quirk none",
+        "--simulate --trace x",
+    ] {
+        let output = output(&folder, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert!(one_line(&output).starts_with("umuxd: "), "{line}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_named_in_one_line() {
+    let folder = folder();
+    for (line, what) in [
+        ("-S /nonexistent/socket", "/nonexistent/socket"),
+        ("-S 127.0.0.1:0 -P /nonexistent/pid", "/nonexistent/pid"),
+        ("-S 127.0.0.1:0 -l /nonexistent/log", "/nonexistent/log"),
+        ("-S 127.0.0.1:0 -U nosuch", "there is no user nosuch"),
+        ("-X -P /nonexistent/pid", "no daemon runs that holds /nonexistent/pid"),
+    ] {
+        let output = output(&folder, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(output.status.code(), Some(1), "{line}");
+        assert!(one_line(&output).contains(what), "{line}: {}", one_line(&output));
     }
 }
 
@@ -494,6 +529,44 @@ fn passed_sockets_are_served_and_left_as_they_are() {
     assert!(list.contains("00008030-"), "{list}");
     assert_eq!(umuxd.end_with(Signal::TERM), Some(0));
     assert!(path.exists(), "it is its maker's");
+}
+
+/// A daemon for a socket at which clients may be waiting already.
+fn start_for(path: &Path, folder: &TempDir, arguments: &[&str]) -> Umuxd {
+    use std::os::fd::OwnedFd;
+    let unix = std::os::unix::net::UnixListener::bind(path).unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let [stdin, stdout] = [OwnedFd::from(unix), OwnedFd::from(tcp)].map(Stdio::from);
+    start_with_sockets(folder, stdin, stdout, arguments)
+}
+
+#[test]
+fn first_client_waits_for_phones_that_are_plugged_in() {
+    let folder = folder();
+    let (path, log) = (folder.path().join("passed"), folder.path().join("log"));
+    // It is asked for its version again after 2.5 seconds.
+    let slow = ["--simulate=2", "--phone-quirk", "2:silent-version=1", "-l", log.to_str().unwrap()];
+    let _umuxd = start_for(&path, &folder, &slow);
+    let mut listener = UnixStream::connect(&path).unwrap();
+    let listen: Vec<u8> = [16, 0, 3, 1].into_iter().flat_map(u32::to_le_bytes).collect();
+    listener.write_all(&listen).unwrap();
+    let lister = thread::spawn(move || umux(&path, "list"));
+    listener.read_exact(&mut [0; 20]).unwrap();
+    assert!(fs::read_to_string(&log).unwrap().contains("phone 2 is there"));
+    let list = String::from_utf8(lister.join().unwrap().stdout).unwrap();
+    assert_eq!(list.lines().count(), 2, "{list}");
+}
+
+#[test]
+fn first_client_of_a_silent_phone_gets_its_answer_in_time() {
+    let folder = folder();
+    let path = folder.path().join("passed");
+    let silent = ["--simulate=2", "--phone-quirk", "2:silent-version"];
+    let _umuxd = start_for(&path, &folder, &silent);
+    let before = Instant::now();
+    let list = String::from_utf8(umux(&path, "list").stdout).unwrap();
+    assert_eq!(list.lines().count(), 1, "{list}");
+    assert!(before.elapsed() < Duration::from_secs(5), "a client's patience is at its end");
 }
 
 #[test]

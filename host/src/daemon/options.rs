@@ -47,7 +47,7 @@ Exit status: 0 ended as asked, or did what was asked; 1 failed; 2 wrong usage";
 
 /// Serves iPhones to programs that look for usbmuxd; in the foreground, logging to stderr.
 #[derive(Clone, Debug, Parser, PartialEq)]
-#[command(name = "umuxd", version, after_help = AFTER_HELP)]
+#[command(name = "umuxd", version, after_help = AFTER_HELP, args_override_self = true)]
 pub struct Options {
     /// Stay in the foreground (accepted; it always does)
     #[arg(short, long)]
@@ -352,6 +352,13 @@ mod tests {
         assert_eq!(parse("umuxd -U usbmux").unwrap().user.as_deref(), Some("usbmux"));
         assert!(parse("umuxd -x").unwrap().exit && parse("umuxd -X").unwrap().force_exit);
         refused("umuxd -x -X");
+    }
+
+    #[test]
+    fn options_may_be_repeated_as_the_reference_daemon_has_it_and_the_last_counts() {
+        let options = parse("umuxd -s -f -f -z -s -U a -U b -P /p -P NONE").unwrap();
+        assert!(options.foreground && options.enable_exit && options.systemd);
+        assert_eq!((options.user.as_deref(), options.own_pidfile()), (Some("b"), None));
     }
 
     #[test]
