@@ -72,15 +72,15 @@ fn pages(command: &Command, section: &str, see_also: &str, folder: &Path) -> io:
 }
 
 /// Makes sections of what stands below the options in a command's help. There examples are indented,
-/// what they do stands behind them or below, and the exit status has a line of its own.
+/// what they do stands behind them or below, and the exit status ends a paragraph.
 fn sections(help: &str, see_also: &str) -> String {
     let [mut examples, mut notes, mut status] = [Roff::new(), Roff::new(), Roff::new()];
     for paragraph in help.split("\n\n") {
-        let is_status = |line: &&str| line.starts_with(EXIT_STATUS);
-        let (ends, lines): (Vec<_>, Vec<_>) = paragraph.lines().partition(is_status);
-        for line in ends {
-            status.text([roman(&line[EXIT_STATUS.len()..])]);
+        let (prose, ends) = paragraph.split_once(EXIT_STATUS).unwrap_or((paragraph, ""));
+        if !ends.is_empty() {
+            status.text([roman(ends)]);
         }
+        let lines: Vec<_> = prose.lines().filter(|line| *line != "Examples:").collect();
         if lines.iter().any(|line| line.starts_with(INDENTED)) {
             examples.control("PP", []);
             lines.iter().for_each(|line| example(&mut examples, line));
