@@ -2,9 +2,10 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `tap` | what passes on USB, in any slicing, becomes records: one for each frame |
+//! | `record` | what a trace consists of |
+//! | `tap` | what passes on USB, in any slicing, becomes frames |
 //! | `packet` | a record becomes an IPv6 packet |
-//! | `comment` | what is in no TCP header, as a packet comment |
+//! | `comment` | what is in no TCP header, as a packet comment; what people read |
 //! | `writer` | packets become blocks of pcapng, within a limit |
 //!
 //! Leaves out: where the file is, which thread writes it, and reading it again.
@@ -50,8 +51,9 @@
 //! # Comments
 //!
 //! Each packet has one comment that begins with `usbmux `, for programs and people alike: a kind, then
-//! words `key=value`. Numbers are decimal, or hexadecimal after `0x`; `text` and `hex` are in double
-//! quotes with Rust's ASCII escapes (`\n`, `\"`, `\\`, `\xNN`). New keys may appear; the order of keys
+//! words `key=value`. Numbers are decimal, or hexadecimal after `0x`; a value that may
+//! have blanks (`text`, `hex`, `udid`, and `why` of an event) is in double quotes, with Rust's ASCII
+//! escapes (`\n`, `\"`, `\\`, `\xNN`). New keys may appear; the order of keys
 //! means nothing. A packet may have further comments that begin otherwise, for people only.
 //!
 //! | kind | packet | keys besides the common ones |
@@ -80,6 +82,16 @@
 //! So a reader gets the segment back: ports, numbers, flags and window from the packet's TCP header, a data
 //! offset of 5, checksum 0 unless the comment has one, and length − 36 bytes of payload (28 without
 //! `tx_seq`).
+
+mod comment;
+mod packet;
+pub mod record;
+mod tap;
+mod writer;
+
+pub use record::Sender;
+pub use tap::Tap;
+pub use writer::Writer;
 
 /// How many bytes of an RST's or CONTROL's text are kept at most.
 pub const MAX_TEXT: usize = 512;
