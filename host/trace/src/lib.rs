@@ -4,7 +4,10 @@
 //! | module | subject |
 //! |---|---|
 //! | `write` | from what passes on USB to a file; its documentation is the format of our files |
+//! | `file` | such a file on disk, written by a thread of its own (feature `file`) |
 //!
-//! Nothing here reads a clock or opens a file.
+//! Without the feature nothing here reads a clock or opens a file, so that it runs in a browser too.
 
+#[cfg(feature = "file")]
+pub mod file;
 pub mod write;
