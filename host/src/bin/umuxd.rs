@@ -42,7 +42,8 @@ const RETURN_TIME: Duration = Duration::from_secs(5);
 const LEAST_DESCRIPTORS: u64 = 32;
 
 /// The crates whose log is ours; the others' is of no use to anybody here.
-const OUR_CRATES: [&str; 4] = ["umuxd", "usbmux_host", "usbmux_core", "usbmux_phone"];
+const OUR_CRATES: [&str; 5] =
+    ["umuxd", "usbmux_host", "usbmux_core", "usbmux_phone", "usbmux_trace"];
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
@@ -135,6 +136,8 @@ fn serve(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     };
     let listeners = listeners(options, passed, user.as_ref())?;
     let records = records_folder(options, user.as_ref())?;
+    // Where only root may write, perhaps. It is complete when this is dropped.
+    let trace = options.traces.begin(concat!("umuxd ", env!("CARGO_PKG_VERSION")))?;
     if let Some(user) = &user {
         folder_for(user, &records)?;
         user.become_it()?;
@@ -142,6 +145,9 @@ fn serve(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
 
     let limits = Limits { linger: options.linger, ..Limits::default() };
     let mut daemon = Daemon::new(limits, Records::new(records))?;
+    if let Some(trace) = &trace {
+        daemon.registry().trace_to(trace.trace());
+    }
     for listener in listeners {
         daemon.listen(listener);
     }

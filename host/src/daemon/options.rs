@@ -13,6 +13,7 @@ use std::time::Duration;
 #[cfg(feature = "simulate")]
 use clap::Args;
 use clap::{ArgAction, Parser};
+use usbmux_trace::file::TraceOptions;
 
 use super::listen::DEFAULT_SOCKET_MODE;
 use crate::address::Address;
@@ -116,6 +117,10 @@ pub struct Options {
     /// How long a phone may be silent after a client shut down its sending side
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub linger: Duration,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a comment here would become a part of the help")]
+    pub traces: TraceOptions,
 
     #[cfg(feature = "simulate")]
     #[command(flatten)]
@@ -391,7 +396,7 @@ mod tests {
 
     #[test]
     fn options_that_do_not_work_yet_are_unknown() {
-        assert!(refused("umuxd --trace x").contains("unexpected argument"));
+        assert!(refused("umuxd --wifi").contains("unexpected argument"));
     }
 
     #[test]

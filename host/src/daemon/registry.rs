@@ -6,7 +6,7 @@
 //! that does not read is hung up on and harms nobody else.
 //! Leaves out: the protocol with phones (`link`) and with clients (`session`).
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::error::Error;
 use std::fmt;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use event_listener::Event;
 use smol::LocalExecutor;
 use smol::future::or;
+use usbmux_trace::file::Trace;
 
 use super::ends::{Ends, Hearer};
 use super::hangup::Hangups;
@@ -135,6 +136,7 @@ struct Inner {
     phones: RefCell<BTreeMap<u32, Entry>>,
     listeners: RefCell<BTreeMap<u64, Rc<Listener>>>,
     last_listener: Cell<u64>,
+    trace: OnceCell<Trace>,
 }
 
 /// How far a daemon that has just started is with the phones that are plugged in already.
@@ -181,7 +183,14 @@ impl Registry {
             phones: RefCell::default(),
             listeners: RefCell::default(),
             last_listener: Cell::new(0),
+            trace: OnceCell::new(),
         })))
+    }
+
+    /// Has what passes between phones and the daemon traced, of all that are attached from now on.
+    /// Only the first trace counts.
+    pub fn trace_to(&self, trace: Trace) {
+        let _ = self.0.trace.set(trace);
     }
 
     /// Starts the link to a phone that was plugged in and returns its device id. The phone becomes
@@ -199,6 +208,7 @@ impl Registry {
     ) -> u32 {
         let device_id = self.0.last_device_id.get() + 1;
         self.0.last_device_id.set(device_id);
+        let trace = self.0.trace.get().map(|trace| info.traced(trace, pipe.max_packet_size()));
         let PhoneInfo { serial, product_id, location_id, speed } = info;
         log::debug!("phone {device_id} ({serial}) plugged in at {location_id:#x}");
         let phone = Phone { device_id, serial, product_id, location_id, speed };
@@ -207,7 +217,7 @@ impl Registry {
         self.0.phones.borrow_mut().insert(device_id, entry);
         self.0.changed.notify(usize::MAX);
         let registry = self.clone();
-        let task = LinkTask::new(link, pipe);
+        let task = LinkTask::new(link, pipe).traced(trace);
         self.0
             .executor
             .spawn(async move {

@@ -24,6 +24,9 @@ pub(crate) use open::identify;
 pub use open::{OpenError, Opened, open};
 pub use pipe::NusbPipe;
 
+use usbmux_trace::file::{PhoneTrace, Trace};
+use usbmux_trace::write::record::Attachment;
+
 /// What USB says of a phone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhoneInfo {
@@ -35,4 +38,17 @@ pub struct PhoneInfo {
     pub location_id: u32,
     /// Bit/s.
     pub speed: u64,
+}
+
+impl PhoneInfo {
+    /// Begins a trace of it.
+    pub(crate) fn traced(&self, trace: &Trace, max_packet: u16) -> PhoneTrace {
+        trace.plugged_in(Attachment {
+            udid: self.serial.clone(),
+            product_id: self.product_id,
+            location_id: self.location_id,
+            speed: self.speed,
+            max_packet,
+        })
+    }
 }

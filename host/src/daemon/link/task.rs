@@ -17,6 +17,9 @@ use std::task::{Context, Poll};
 
 use smol::Timer;
 use usbmux_core::{CONTROL_FRAME, Event, Instant, Received, Transfer};
+use usbmux_trace::file::PhoneTrace;
+use usbmux_trace::write::Sender;
+use usbmux_trace::write::record::What;
 
 use super::{Link, Shared};
 use crate::daemon::relay::{Filled, Relay};
@@ -41,12 +44,18 @@ pub(crate) enum LinkEnd {
     NoAnswer,
 }
 
-impl fmt::Display for LinkEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl LinkEnd {
+    fn words(self) -> &'static str {
+        match self {
             Self::Unplugged => "unplugged",
             Self::NoAnswer => "it does not answer, replug it",
-        })
+        }
+    }
+}
+
+impl fmt::Display for LinkEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }
 
@@ -74,6 +83,8 @@ pub(crate) struct LinkTask {
     timer: Timer,
     /// When the timer fires; it may fire earlier than anything is due, never later.
     timer_at: Option<Instant>,
+    /// Who is told of everything that passes, if anybody is.
+    trace: Option<PhoneTrace>,
 }
 
 impl LinkTask {
@@ -87,13 +98,20 @@ impl LinkTask {
             resetting: false,
             timer: Timer::never(),
             timer_at: None,
+            trace: None,
         }
+    }
+
+    /// Has everything that passes told to this trace.
+    pub(crate) fn traced(self, trace: Option<PhoneTrace>) -> Self {
+        Self { trace, ..self }
     }
 
     /// Runs the link until its end; `up` is called each time the phone has answered the greeting.
     pub(crate) async fn run(mut self, mut up: impl FnMut()) -> LinkEnd {
         self.attach();
         let end = poll_fn(|cx| self.poll(cx, &mut up)).await;
+        self.tell(|| What::Detached(end.words()));
         self.end();
         end
     }
@@ -147,6 +165,9 @@ impl LinkTask {
             let fault = match self.pipe.poll_in(cx) {
                 Poll::Pending => return Ok(taken > 0),
                 Poll::Ready(Ok(transfer)) => {
+                    if let Some(trace) = &mut self.trace {
+                        trace.carried(Sender::Phone, transfer.bytes, transfer.ended);
+                    }
                     take_in(&mut self.link.shared.borrow_mut(), now, transfer);
                     continue;
                 }
@@ -207,7 +228,13 @@ impl LinkTask {
                 filled = relay.fill(engine, now, frame);
                 match filled {
                     Filled::Nothing => 0,
-                    Filled::Frame { length, .. } => length,
+                    Filled::Frame { length, needs_zlp, .. } => {
+                        if let Some(trace) = &mut self.trace {
+                            let frame = frame.get(..length).unwrap_or_default();
+                            trace.carried(Sender::Host, frame, !needs_zlp);
+                        }
+                        length
+                    }
                 }
             });
             if let Filled::Frame { length, needs_zlp, more } = filled {
@@ -230,8 +257,12 @@ impl LinkTask {
             return false;
         };
         log::trace!("phone {}: {} bytes of our own out", self.link.device_id, frame.len);
+        let bytes = buffer.get(..frame.len).unwrap_or_default();
+        if let Some(trace) = &mut self.trace {
+            trace.carried(Sender::Host, bytes, !frame.needs_zlp);
+        }
         self.pipe.submit_out(frame.len, &mut |transfer| {
-            transfer.copy_from_slice(buffer.get(..frame.len).unwrap_or_default());
+            transfer.copy_from_slice(bytes);
             frame.len
         });
         self.submitted(Kind::Own, frame.needs_zlp);
@@ -243,6 +274,9 @@ impl LinkTask {
         self.in_flight.push_back(kind);
         if needs_zlp {
             self.in_flight.push_back(Kind::Zlp);
+            if let Some(trace) = &mut self.trace {
+                trace.carried(Sender::Host, &[], true);
+            }
             self.pipe.submit_zlp();
         }
     }
@@ -259,6 +293,7 @@ impl LinkTask {
             match event {
                 Event::LinkUp { version } => {
                     log::debug!("phone {id}: link up, version {version}");
+                    self.tell(|| What::SessionUp(version));
                     self.failures = 0;
                     drop(shared);
                     up();
@@ -266,11 +301,13 @@ impl LinkTask {
                 }
                 Event::LinkFailed { reason } => {
                     log::warn!("phone {id}: no link: {reason:?}");
+                    self.tell(|| What::SessionFailed(format!("{reason:?}")));
                     drop(shared);
                     self.begin_anew(now)?;
                 }
                 Event::SessionDead { cause } => {
                     log::warn!("phone {id}: the session is dead ({cause:?}), greeting it again");
+                    self.tell(|| What::SessionDead(format!("{cause:?}")));
                 }
                 other => connection_event(&mut shared, now, other),
             }
@@ -283,6 +320,7 @@ impl LinkTask {
             return Err(LinkEnd::Unplugged);
         }
         log::warn!("phone {}: {error}", self.link.device_id);
+        self.tell(|| What::Fault("a transfer failed"));
         self.begin_anew(now)
     }
 
@@ -297,6 +335,7 @@ impl LinkTask {
             return Err(LinkEnd::NoAnswer);
         }
         self.resetting = true;
+        self.tell(|| What::Reset);
         self.link.shared.borrow_mut().engine.detach(now);
         Ok(())
     }
@@ -307,6 +346,7 @@ impl LinkTask {
             Poll::Pending => Ok(false),
             Poll::Ready(Ok(())) => {
                 log::debug!("phone {}: port reset", self.link.device_id);
+                self.tell(|| What::ResetDone);
                 self.resetting = false;
                 self.in_flight.clear();
                 self.data_in_flight = 0;
@@ -315,6 +355,13 @@ impl LinkTask {
             }
             Poll::Ready(Err(PipeError::Unplugged)) => Err(LinkEnd::Unplugged),
             Poll::Ready(Err(_)) => Err(LinkEnd::NoAnswer),
+        }
+    }
+
+    /// Tells the trace, if there is one.
+    fn tell(&mut self, what: impl FnOnce() -> What) {
+        if let Some(trace) = &mut self.trace {
+            trace.happened(what());
         }
     }
 
