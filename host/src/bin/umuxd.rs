@@ -42,8 +42,7 @@ const RETURN_TIME: Duration = Duration::from_secs(5);
 const LEAST_DESCRIPTORS: u64 = 32;
 
 /// The crates whose log is ours; the others' is of no use to anybody here.
-const OUR_CRATES: [&str; 5] =
-    ["umuxd", "usbmux_host", "usbmux_core", "usbmux_phone", "usbmux_trace"];
+const OUR_CRATES: [&str; 4] = ["umuxd", "usbmux_host", "usbmux_core", "usbmux_phone"];
 
 fn main() -> ExitCode {
     let options = match Options::try_parse() {
@@ -137,7 +136,8 @@ fn serve(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     let listeners = listeners(options, passed, user.as_ref())?;
     let records = records_folder(options, user.as_ref())?;
     // Where only root may write, perhaps. It is complete when this is dropped.
-    let trace = options.traces.begin(concat!("umuxd ", env!("CARGO_PKG_VERSION")))?;
+    let program = concat!("umuxd ", env!("CARGO_PKG_VERSION"));
+    let trace = options.traces.begin(program, |line| log::warn!("{line}"))?;
     if let Some(user) = &user {
         folder_for(user, &records)?;
         user.become_it()?;

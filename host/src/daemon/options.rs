@@ -326,6 +326,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)] // tests
 
     use super::*;
+    use usbmux_trace::file::Size;
 
     fn parse(line: &str) -> Result<Options, clap::Error> {
         Options::try_parse_from(line.split_whitespace())
@@ -395,8 +396,16 @@ mod tests {
     }
 
     #[test]
-    fn options_that_do_not_work_yet_are_unknown() {
-        assert!(refused("umuxd --wifi").contains("unexpected argument"));
+    fn trace_has_a_limit_and_no_payload_unless_asked_for() {
+        let traces = parse("umuxd --trace f").unwrap().traces;
+        assert_eq!(traces.trace, Some("f".into()));
+        assert!(traces.trace_limit.is_none() && !traces.trace_payload);
+        let traces = parse("umuxd --trace f --trace-limit 2M --trace-payload").unwrap().traces;
+        assert_eq!(traces.trace_limit, Some(Size(2 << 20)));
+        assert!(traces.trace_payload);
+        refused("umuxd --trace-limit 2M");
+        refused("umuxd --trace-payload");
+        assert!(refused("umuxd --trace f --trace-limit 1K").contains("at least 4K"));
     }
 
     #[test]

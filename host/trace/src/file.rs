@@ -47,14 +47,19 @@ pub struct TraceOptions {
 }
 
 impl TraceOptions {
-    /// Opens the file if one was asked for; `program` is who writes it.
+    /// Opens the file if one was asked for; `program` is who writes it, and `tell` is given the line
+    /// that says why the trace ended, if it ends before the program.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn begin(&self, program: &str) -> Result<Option<TraceFile>, TraceError> {
+    pub fn begin(
+        &self,
+        program: &str,
+        tell: impl Fn(&str) + Send + 'static,
+    ) -> Result<Option<TraceFile>, TraceError> {
         let Some(path) = &self.trace else { return Ok(None) };
         let limit = self.trace_limit.unwrap_or_default();
-        TraceFile::create(path, program, limit, self.trace_payload).map(Some)
+        TraceFile::create(path, program, limit, self.trace_payload, tell).map(Some)
     }
 }
 
@@ -123,7 +128,8 @@ pub struct TraceFile {
 
 impl TraceFile {
     /// Makes the file, or empties it, and starts the thread. It can be read by its owner alone, since
-    /// it may hold secrets; an existing one keeps its permissions.
+    /// it may hold secrets; an existing one keeps its permissions. `tell` is given the line that says
+    /// why the trace ended early.
     ///
     /// # Errors
     /// The file cannot be made.
@@ -132,6 +138,7 @@ impl TraceFile {
         program: &str,
         limit: Size,
         payload: bool,
+        tell: impl Fn(&str) + Send + 'static,
     ) -> Result<Self, TraceError> {
         let failed = |error| TraceError { path: path.to_owned(), error };
         let file = open(path).map_err(failed)?;
@@ -144,8 +151,13 @@ impl TraceFile {
             origin: (SystemTime::now(), Instant::now()),
         }));
         let (shared, name) = (Arc::clone(&trace.0), path.to_owned());
+        let work = move || {
+            if let Some(why) = shared.write_all(writer) {
+                tell(&format!("the trace {} ends: {why}", name.display()));
+            }
+        };
         let thread = thread::Builder::new().name("usbmux-trace".to_owned());
-        let thread = thread.spawn(move || shared.write_all(writer, &name)).map_err(failed)?;
+        let thread = thread.spawn(work).map_err(failed)?;
         Ok(Self { trace, thread: Some(thread) })
     }
 
@@ -241,7 +253,7 @@ impl PhoneTrace {
 
     /// As [`happened`](Self::happened), of something that was then.
     pub fn happened_at(&mut self, at: Duration, what: What) {
-        if matches!(what, What::ResetDone) {
+        if matches!(what, What::Reset) {
             self.tap.reset();
         }
         let shared = &self.trace.0;
@@ -317,30 +329,21 @@ impl Shared {
         }
     }
 
-    /// The thread: writes records until the trace ends.
-    fn write_all(&self, mut writer: Writer<File>, path: &Path) {
+    /// The thread: writes records until the trace ends. Returns why, if that is before the program's end.
+    fn write_all(&self, mut writer: Writer<File>) -> Option<String> {
         let mut records = Vec::new();
         loop {
             let closing = self.take(&mut records);
             let written = records.iter().try_for_each(|record| writer.write(record));
-            let over = match written.and_then(|()| writer.flush()) {
-                Ok(()) if writer.is_full() => {
-                    log::warn!("the trace {} has reached its limit and ends", path.display());
-                    true
-                }
-                Ok(()) => false,
-                Err(error) => {
-                    log::warn!("the trace {} ends: {error}", path.display());
-                    true
-                }
+            let why = match written.and_then(|()| writer.flush()) {
+                Ok(()) if !writer.is_full() && closing => return None,
+                Ok(()) if !writer.is_full() => continue,
+                Ok(()) => "its limit is reached".to_owned(),
+                Err(error) => error.to_string(),
             };
-            if over {
-                self.over.store(true, Ordering::Relaxed);
-                *self.lock() = Queue::default();
-            }
-            if over || closing {
-                return;
-            }
+            self.over.store(true, Ordering::Relaxed);
+            *self.lock() = Queue::default();
+            return Some(why);
         }
     }
 
@@ -356,5 +359,72 @@ impl Shared {
         mem::swap(&mut queue.records, records);
         queue.bytes = 0;
         queue.closing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+    use super::*;
+    use crate::write::record::{Garbage, Place};
+
+    #[test]
+    fn sizes_have_units_and_bounds() {
+        let sizes = [("4096", 4096), ("4K", 4096), ("100M", 100 << 20), ("2g", 2 << 30)];
+        for (text, size) in sizes {
+            assert_eq!(text.parse(), Ok(Size(size)));
+        }
+        for wrong in ["", "K", "4095", "3K", "0", "-1", "+5000", "5T", "1.5M", "99999999999999G"] {
+            wrong.parse::<Size>().unwrap_err();
+        }
+    }
+
+    fn shared() -> Shared {
+        Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            over: AtomicBool::new(false),
+            payload: true,
+            origin: (SystemTime::now(), Instant::now()),
+        }
+    }
+
+    fn record(at: u64, what: What) -> Record {
+        Record { phone: 0, at: Duration::from_nanos(at), what }
+    }
+
+    fn garbage() -> What {
+        let place = Place { sender: Sender::Phone, transfer: 1, at: 0, slices: 1 };
+        What::Garbage(Garbage { place, why: None, bytes: 1, first: Vec::new() })
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted_where_it_is_missing_and_events_always_fit() {
+        let shared = shared();
+        let most = MOST_WAITING / size_of::<Record>();
+        for at in 0..most as u64 + 7 {
+            shared.push(shared.lock(), record(at, garbage()));
+        }
+        shared.push(shared.lock(), record(u64::MAX, What::Reset));
+        let mut records = Vec::new();
+        assert!(!shared.take(&mut records));
+        let lost = record(most as u64, What::Lost(7));
+        assert_eq!(records[most..], [lost, record(u64::MAX, What::Reset)]);
+        // There is room again.
+        shared.push(shared.lock(), record(1, garbage()));
+        shared.lock().closing = true;
+        assert!(shared.take(&mut records));
+        assert_eq!(records, [record(1, garbage())]);
+    }
+
+    #[test]
+    fn last_records_are_missed_too() {
+        let shared = shared();
+        shared.lock().bytes = MOST_WAITING;
+        shared.push(shared.lock(), record(5, garbage()));
+        shared.lock().closing = true;
+        let mut records = Vec::new();
+        assert!(shared.take(&mut records));
+        assert_eq!(records, [record(5, What::Lost(1))]);
     }
 }

@@ -10,6 +10,17 @@
 //!
 //! Leaves out: where the file is, which thread writes it, and reading it again.
 //!
+//! # To look at one
+//!
+//! ```text
+//! tshark -r FILE                                            the list of packets
+//! tshark -r FILE -T fields -e frame.number -e _ws.col.Info -e frame.comment
+//! tshark -r FILE -q -z follow,tcp,ascii,0                   a connection's payload, if it is there
+//! ```
+//!
+//! In Wireshark, a packet's comments stand above its headers; *Edit, Preferences, Columns* makes
+//! `frame.comment` a column.
+//!
 //! # The file
 //!
 //! Little-endian pcapng, one section. Its `shb_userappl` is the program (`umuxd 0.1.0`).
@@ -37,8 +48,8 @@
 //! option *window scale 8* (`01 03 03 08`), by which readers know that the window field of all later
 //! segments counts 256 bytes; they do not apply it to the SYN's own window, which is left as it
 //! passed. And the checksum, which is 0 in usbmux, is the right one for packets that are in the file
-//! whole, and 0 for those that are cut, where no reader looks at it: of two bytes of payload it
-//! would tell everything.
+//! whole, and 0 for those that are cut, where no reader looks at it: of a few bytes of payload
+//! it would tell too much.
 //!
 //! **Payload** is left out unless asked for, since it can hold secrets: the packet is cut behind the TCP
 //! header, and `original_len` says how long it was. The text of an RST is no payload and always there, up to
@@ -53,8 +64,7 @@
 //! Each packet has one comment that begins with `usbmux `, for programs and people alike: a kind, then
 //! words `key=value`. Numbers are decimal, or hexadecimal after `0x`; a value that may
 //! have blanks (`text`, `hex`, `udid`, and `why` of an event) is in double quotes, with Rust's ASCII
-//! escapes (`\n`, `\"`, `\\`, `\xNN`). New keys may appear; the order of keys
-//! means nothing. A packet may have further comments that begin otherwise, for people only.
+//! escapes (`\n`, `\"`, `\\`, `\xNN`). New keys may appear; their order means nothing. A packet may have further comments that begin otherwise, for people only.
 //!
 //! | kind | packet | keys besides the common ones |
 //! |---|---|---|
