@@ -42,6 +42,7 @@ mod keeper;
 use nusb::DeviceInfo;
 #[cfg(feature = "simulate")]
 use usbmux_phone::Options;
+use usbmux_trace::file::Trace;
 
 use crate::client::{DeviceStream, Phone};
 use crate::usb;
@@ -53,7 +54,10 @@ use keeper::{Keeper, PluggedIn};
 
 /// A place where phones are.
 #[derive(Clone, Debug)]
-pub struct Bus(Kind);
+pub struct Bus {
+    kind: Kind,
+    trace: Option<Trace>,
+}
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -72,13 +76,19 @@ enum Found {
 impl Bus {
     /// This machine's USB.
     pub fn usb() -> Self {
-        Self(Kind::Usb)
+        Self { kind: Kind::Usb, trace: None }
     }
 
     /// Virtual phones, each of which is plugged in when it is opened.
     #[cfg(feature = "simulate")]
     pub fn simulated(phones: Vec<Options>) -> Self {
-        Self(Kind::Simulated(phones))
+        Self { kind: Kind::Simulated(phones), trace: None }
+    }
+
+    /// The same, and what passes between phones and this program is traced, of all that are opened
+    /// from now on.
+    pub fn traced(self, trace: Trace) -> Self {
+        Self { trace: Some(trace), ..self }
     }
 
     /// Lists the phones that are there, those that others use included; nothing is opened for that,
@@ -98,23 +108,27 @@ impl Bus {
     /// No phone or several are meant, somebody else has it, or it does not answer.
     pub async fn open(&self, udid: Option<&str>) -> Result<OpenPhone, DirectError> {
         let (phone, found) = choose(self.look().await?, udid)?;
+        let trace = self.trace.clone();
         let keeper = match found {
             Found::Usb(device) => {
                 let highest = usb::choose::USUAL_HIGHEST;
                 let opened = smol::unblock(move || usb::open(&device, highest)).await;
                 match opened {
-                    Ok(opened) => Keeper::keep(PluggedIn::Usb(Box::new(opened.pipe))).await?,
+                    Ok(opened) => {
+                        let (info, pipe) = (opened.info, Box::new(opened.pipe));
+                        Keeper::keep(PluggedIn::Usb(info, pipe), trace).await?
+                    }
                     Err(error) => return Err(error::explain(error, &phone).await),
                 }
             }
             #[cfg(feature = "simulate")]
-            Found::Simulated(options) => Keeper::keep(PluggedIn::Simulated(options)).await?,
+            Found::Simulated(options) => Keeper::keep(PluggedIn::Simulated(options), trace).await?,
         };
         Ok(OpenPhone { phone, keeper })
     }
 
     async fn look(&self) -> Result<Vec<(Phone, Found)>, DirectError> {
-        match &self.0 {
+        match &self.kind {
             Kind::Usb => look_at_usb().await,
             #[cfg(feature = "simulate")]
             Kind::Simulated(phones) => Ok((1..)

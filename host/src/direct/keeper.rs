@@ -16,6 +16,7 @@ use std::time::Duration;
 use smol::channel::{self, Receiver, Sender};
 use smol::future::or;
 use smol::{Async, LocalExecutor, Timer};
+use usbmux_trace::file::Trace;
 
 use super::error::DirectError;
 use crate::client::DeviceStream;
@@ -26,7 +27,7 @@ use crate::daemon::registry::{ConnectFailure, Connection, Limits};
 #[cfg(feature = "simulate")]
 use crate::daemon::simulate;
 use crate::pipe::Pipe;
-use crate::usb::NusbPipe;
+use crate::usb::{NusbPipe, PhoneInfo};
 
 /// How long closing a phone waits for it to take what was written: as long as the engine drains a
 /// single connection.
@@ -41,20 +42,23 @@ const DEVICE_ID: u32 = 1;
 /// What a phone's thread begins with.
 pub(super) enum PluggedIn {
     /// A real phone that was opened.
-    Usb(Box<NusbPipe>),
+    Usb(PhoneInfo, Box<NusbPipe>),
     /// A virtual phone, which cannot leave the thread on which it is made.
     #[cfg(feature = "simulate")]
     Simulated(usbmux_phone::Options),
 }
 
 impl PluggedIn {
-    /// Returns the pipe to it; what a virtual phone does by itself runs on `executor`.
+    /// Returns what USB says of it and the pipe to it; what a virtual phone does by itself runs on `executor`.
     #[cfg_attr(not(feature = "simulate"), expect(unused_variables, reason = "no virtual phones"))]
-    fn pipe(self, executor: &LocalExecutor<'static>) -> Box<dyn Pipe> {
+    fn pipe(self, executor: &LocalExecutor<'static>) -> (PhoneInfo, Box<dyn Pipe>) {
         match self {
-            Self::Usb(pipe) => pipe,
+            Self::Usb(info, pipe) => (info, pipe),
             #[cfg(feature = "simulate")]
-            Self::Simulated(options) => Box::new(simulate::pipe(executor, options).1),
+            Self::Simulated(options) => {
+                let (info, pipe) = simulate::pipe(executor, options);
+                (info, Box::new(pipe))
+            }
         }
     }
 }
@@ -76,13 +80,13 @@ pub(super) struct Keeper {
 
 impl Keeper {
     /// Starts the thread and waits until the phone has answered the greeting.
-    pub(super) async fn keep(phone: PluggedIn) -> Result<Self, DirectError> {
+    pub(super) async fn keep(phone: PluggedIn, trace: Option<Trace>) -> Result<Self, DirectError> {
         let (orders, ordered) = channel::bounded(ORDERS);
         let (up, came_up) = channel::bounded(1);
         let (here, gone) = channel::bounded(1);
         let (working, finished) = channel::bounded(1);
         let work = move || {
-            smol::block_on(run(phone, up, here, ordered));
+            smol::block_on(run(phone, trace, up, here, ordered));
             drop(working);
         };
         let thread = thread::Builder::new().name("usbmux-phone".to_owned());
@@ -113,6 +117,7 @@ impl Keeper {
 /// The thread's work: everything on it ends with this future.
 async fn run(
     phone: PluggedIn,
+    trace: Option<Trace>,
     up: Sender<Result<(), DirectError>>,
     here: Sender<Infallible>,
     orders: Receiver<Order>,
@@ -125,9 +130,10 @@ async fn run(
             return;
         }
     };
-    let pipe = phone.pipe(&executor);
+    let (info, pipe) = phone.pipe(&executor);
+    let trace = trace.map(|trace| info.traced(&trace, pipe.max_packet_size()));
     let link = Link::new(DEVICE_ID, Limits::default(), hangups.clone(), Ends::default());
-    let task = LinkTask::new(Rc::clone(&link), pipe);
+    let task = LinkTask::new(Rc::clone(&link), pipe).traced(trace);
     let living = async {
         let end = task.run(|| drop(up.try_send(Ok(())))).await;
         let _ = up.try_send(Err(match end {
@@ -202,7 +208,7 @@ mod tests {
     #[test]
     fn phone_is_let_go_when_the_last_stream_of_a_dropped_handle_ends() {
         smol::block_on(async {
-            let keeper = Keeper::keep(PluggedIn::Simulated(Options::new(1))).await.unwrap();
+            let keeper = Keeper::keep(PluggedIn::Simulated(Options::new(1)), None).await.unwrap();
             let finished = keeper.finished.clone();
             let mut stream = keeper.connect(ECHO).await.unwrap();
             drop(keeper);

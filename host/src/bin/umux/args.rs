@@ -1,5 +1,6 @@
 //! The command line: what may be written, and nothing of what it does.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use usbmux_host::address::Address;
 #[cfg(feature = "simulate")]
 use usbmux_host::daemon::options::VirtualPhones;
 use usbmux_host::direct::Bus;
+use usbmux_trace::file::{TraceFile, TraceOptions};
 
 use crate::failure::Failure;
 use crate::output;
@@ -207,6 +209,8 @@ pub(crate) struct Direct {
     #[cfg(feature = "simulate")]
     #[command(flatten)]
     virtual_phones: VirtualPhones,
+    #[command(flatten)]
+    traces: TraceOptions,
 }
 
 impl Direct {
@@ -223,6 +227,18 @@ impl Direct {
             return Ok(Some(Bus::simulated(phones)));
         }
         Ok(self.direct.then(Bus::usb))
+    }
+
+    /// Begins the trace, if one was asked for.
+    pub(crate) fn trace(&self) -> Result<Option<TraceFile>, Failure> {
+        if self.traces.trace.is_some() && !self.direct {
+            return Err(Failure::usage(
+                "--trace goes with --direct; a daemon's phones are traced by umuxd --trace",
+            ));
+        }
+        let program = concat!("umux ", env!("CARGO_PKG_VERSION"));
+        let tell = |line: &str| drop(writeln!(std::io::stderr(), "umux: {line}"));
+        self.traces.begin(program, tell).map_err(Failure::failed)
     }
 }
 

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 
 use usbmux_host::address::Address;
 use usbmux_host::client::Daemon;
+use usbmux_trace::file::TraceFile;
 
 use args::{Cli, Command, Direct};
 use failure::Failure;
@@ -38,13 +39,22 @@ fn main() -> ExitCode {
 
 async fn run(Cli { socket, command }: Cli) -> Result<(), Failure> {
     match command {
-        Command::List { json, direct } => phones::list(&source(socket, &direct)?, json).await,
+        Command::List { json, direct } => {
+            let (source, _trace) = source(socket, &direct)?;
+            phones::list(&source, json).await
+        }
         Command::Watch { json } => phones::watch(&daemon(socket)?, json).await,
         Command::Info { udid, json } => info::run(&daemon(socket)?, udid.as_deref(), json).await,
         Command::Buid => about::buid(&daemon(socket)?).await,
         Command::Listeners { json } => about::listeners(&daemon(socket)?, json).await,
-        Command::Forward(it) => forward::run(source(socket, &it.direct)?, it).await,
-        Command::Connect(it) => connect::run(source(socket, &it.direct)?, it).await,
+        Command::Forward(it) => {
+            let (source, _trace) = source(socket, &it.direct)?;
+            forward::run(source, it).await
+        }
+        Command::Connect(it) => {
+            let (source, _trace) = source(socket, &it.direct)?;
+            connect::run(source, it).await
+        }
         Command::PairRecord(command) => records::run(&daemon(socket)?, command).await,
         #[cfg(feature = "simulate")]
         Command::Demo => demo::run().await,
@@ -59,12 +69,23 @@ fn daemon(socket: Option<Address>) -> Result<Daemon, Failure> {
     Ok(Daemon::new(address).program("umux"))
 }
 
-fn source(socket: Option<Address>, direct: &Direct) -> Result<Source, Failure> {
-    match direct.bus()? {
-        Some(_) if socket.is_some() => Err(Failure::usage(
-            "--socket names a daemon and --direct does without one: leave one of them out",
-        )),
-        Some(bus) => Ok(Source::Bus(bus)),
-        None => Ok(Source::Daemon(daemon(socket)?)),
-    }
+/// Where the phones are, and the trace of what passes there; it is complete when it is dropped.
+fn source(
+    socket: Option<Address>,
+    direct: &Direct,
+) -> Result<(Source, Option<TraceFile>), Failure> {
+    let bus = direct.bus()?;
+    let trace = direct.trace()?;
+    Ok(match bus {
+        Some(_) if socket.is_some() => {
+            return Err(Failure::usage(
+                "--socket names a daemon and --direct does without one: leave one of them out",
+            ));
+        }
+        Some(bus) => match &trace {
+            Some(file) => (Source::Bus(bus.traced(file.trace())), trace),
+            None => (Source::Bus(bus), None),
+        },
+        None => (Source::Daemon(daemon(socket)?), None),
+    })
 }
