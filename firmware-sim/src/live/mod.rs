@@ -4,8 +4,10 @@
 //! simulated time run slower, so that no timer in the simulation fires for want of a fast machine.
 
 mod gate;
+mod trace;
 
 pub use gate::{Gate, GateError};
+pub use trace::BusTrace;
 
 use crate::board::Board;
 use crate::time::Nanos;
@@ -23,8 +25,14 @@ const SLICE: Nanos = Nanos::from_millis(5);
 /// How far simulated time may fall behind before its clock is set back.
 const LAG: Nanos = Nanos::from_millis(50);
 
-/// Runs the board until `end` is ready; mapped ports of the phone are served meanwhile.
-pub async fn run<E: Future<Output = ()>>(board: &mut Board, gate: &mut Gate, end: E) {
+/// Runs the board until `end` is ready; mapped ports of the phone are served meanwhile, and what
+/// happens on the bus is written down if there is a trace.
+pub async fn run<E: Future<Output = ()>>(
+    board: &mut Board,
+    gate: &mut Gate,
+    mut trace: Option<BusTrace>,
+    end: E,
+) {
     let waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
     let mut mapped_ports = pin!(board.usb.bus.device().serve_mapped_ports(waker));
     let mut end = pin!(end);
@@ -38,6 +46,9 @@ pub async fn run<E: Future<Output = ()>>(board: &mut Board, gate: &mut Gate, end
             board.wake_programs();
         }
         clock.follow(board, gate, cx);
+        if let Some(trace) = &mut trace {
+            trace.take(board);
+        }
         // What the phone asked for just now.
         let _ = mapped_ports.as_mut().poll(cx);
         Poll::Pending

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use usbmux_dongle::usb;
+use usbmux_trace::file::TraceOptions;
 
 /// Runs the usbmux dongle and a virtual phone on a simulated board.
 #[derive(Debug, Parser)]
@@ -86,6 +87,8 @@ pub(crate) struct DongleArgs {
     pub(crate) verbose: u8,
     #[command(flatten)]
     pub(crate) phone: PhoneArgs,
+    #[command(flatten)]
+    pub(crate) traces: TraceOptions,
 }
 
 const PHONE_HELP: &str = "\

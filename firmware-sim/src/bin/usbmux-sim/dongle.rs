@@ -13,11 +13,11 @@ use usbmux_dongle::usb::Speed;
 use usbmux_dongle::{Forward, PAGE_PORT, TALK_PORT};
 use usbmux_firmware_sim::board::{Board, BoardOptions};
 use usbmux_firmware_sim::cpu::Cpu;
-use usbmux_firmware_sim::live::{self, Gate};
+use usbmux_firmware_sim::live::{self, BusTrace, Gate};
 
 /// The crates whose log is ours; the others' is of no use to anybody here.
-const OUR_CRATES: [&str; 4] =
-    ["usbmux_firmware_sim", "usbmux_core", "usbmux_dongle", "usbmux_phone"];
+const OUR_CRATES: [&str; 5] =
+    ["usbmux_sim", "usbmux_firmware_sim", "usbmux_core", "usbmux_dongle", "usbmux_phone"];
 /// The first port of the dongle's that is tried for a forward whose own number is taken.
 const FORWARD_PORTS: u16 = 40_000;
 
@@ -53,6 +53,11 @@ pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
         ..BoardOptions::default()
     };
     let mut board = Board::new(&options).map_err(Failure::failed)?;
+    let program = concat!("usbmux-sim ", env!("CARGO_PKG_VERSION"));
+    // It is complete when this is dropped.
+    let trace = arguments.traces.begin(program, |line| log::warn!("{line}"));
+    let trace = trace.map_err(Failure::failed)?;
+    let bus_trace = trace.as_ref().map(|file| BusTrace::new(file.trace(), &mut board));
     board.plug_in();
     if !talk.ip().is_loopback() {
         say(format_args!("{talk} can be reached by other machines: they can use this phone"));
@@ -72,7 +77,7 @@ pub(crate) fn run(arguments: DongleArgs) -> Result<(), Failure> {
         };
         smol::future::or(signal, over).await;
     };
-    smol::block_on(live::run(&mut board, &mut gate, end));
+    smol::block_on(live::run(&mut board, &mut gate, bus_trace, end));
     Ok(())
 }
 
