@@ -6,6 +6,7 @@ pub mod codec;
 pub mod daemon;
 pub mod direct;
 pub mod pipe;
+pub mod reactor;
 pub mod stream;
 mod untrusted;
 pub mod usb;

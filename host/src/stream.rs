@@ -4,47 +4,37 @@
 //! non-blocking calls and the two `poll_…` readiness calls, so that no byte is copied twice and
 //! no buffer belongs to an idle connection. Hang-up ("the client is gone") is told apart from
 //! end-of-file ("the client has nothing more to send") as well as the kind of socket allows.
-//! Leaves out: waiting for a hang-up, which is `daemon::hangup`.
+//! Leaves out: how the waiting is done, which is the `reactor`'s.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt;
-use smol::Async;
 use smol::io::{AsyncRead, AsyncWrite};
+
+use crate::reactor::Source;
 
 /// A client's connected, non-blocking stream socket.
 #[derive(Debug)]
-pub enum ClientStream {
-    /// A Unix socket: the peer's hang-up is visible at once.
-    Unix(Async<UnixStream>),
-    /// A TCP connection: a peer that closed looks like one that half-closed until it answers
-    /// something, or the kernel's keepalive, with a reset.
-    Tcp(Async<TcpStream>),
+pub struct ClientStream {
+    // Before the socket: what the reactor knows of it goes first.
+    source: Source,
+    socket: Socket,
 }
 
-impl From<Async<UnixStream>> for ClientStream {
-    fn from(stream: Async<UnixStream>) -> Self {
-        Self::Unix(stream)
-    }
-}
-
-impl From<Async<TcpStream>> for ClientStream {
-    /// Takes a TCP stream, switches off its delay of small segments (a client's request and a
-    /// phone's answer are often smaller than one), and lets the kernel ask now and then whether the
-    /// peer is still there.
-    fn from(stream: Async<TcpStream>) -> Self {
-        // Without the options everything still works, only slower, or with sockets held for longer.
-        let _ = stream.get_ref().set_nodelay(true);
-        let _ = KEEPALIVE.set(stream.get_ref());
-        Self::Tcp(stream)
-    }
+#[derive(Debug)]
+enum Socket {
+    /// The peer's hang-up is visible at once.
+    Unix(UnixStream),
+    /// A peer that closed looks like one that half-closed until it answers something, or the
+    /// kernel's keepalive, with a reset.
+    Tcp(TcpStream),
 }
 
 /// How a TCP peer that is gone without a word is found out.
@@ -76,15 +66,59 @@ impl Keepalive {
 }
 
 impl ClientStream {
+    /// Takes a Unix socket.
+    ///
+    /// # Errors
+    /// The system refuses to make it a non-blocking one.
+    pub fn unix(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self::of(Socket::Unix(stream)))
+    }
+
+    /// Takes a TCP stream, switches off its delay of small segments (a client's request and a
+    /// phone's answer are often smaller than one), and lets the kernel ask now and then whether the
+    /// peer is still there.
+    ///
+    /// # Errors
+    /// The system refuses to make it a non-blocking one.
+    pub fn tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self::accepted_tcp(stream))
+    }
+
+    /// Takes a Unix socket that does not block.
+    pub(crate) fn accepted_unix(stream: UnixStream) -> Self {
+        Self::of(Socket::Unix(stream))
+    }
+
+    /// Takes a TCP stream that does not block, and prepares it as [`tcp`](Self::tcp) does.
+    pub(crate) fn accepted_tcp(stream: TcpStream) -> Self {
+        // Without the options everything still works, only slower, or with sockets held for longer.
+        let _ = stream.set_nodelay(true);
+        let _ = KEEPALIVE.set(&stream);
+        Self::of(Socket::Tcp(stream))
+    }
+
+    fn of(socket: Socket) -> Self {
+        Self { source: Source::default(), socket }
+    }
+
     /// Reads what is there, without waiting.
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there, otherwise what the socket says.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
-        retry(|| match self {
-            Self::Unix(stream) => stream.get_ref().read(into),
-            Self::Tcp(stream) => stream.get_ref().read(into),
-        })
+        let wanted = into.len();
+        let read = retry(|| match &self.socket {
+            Socket::Unix(stream) => (&mut &*stream).read(into),
+            Socket::Tcp(stream) => (&mut &*stream).read(into),
+        });
+        match &read {
+            Ok(read) if *read > 0 && *read < wanted => self.source.was_read(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.was_read(true),
+            _ => {}
+        }
+        read
     }
 
     /// How many bytes a read would find now; where the socket cannot tell, more than any read takes,
@@ -99,33 +133,38 @@ impl ClientStream {
     /// # Errors
     /// `WouldBlock` when the socket is full, otherwise what the socket says.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| match self {
-            Self::Unix(stream) => stream.get_ref().write(bytes),
-            Self::Tcp(stream) => stream.get_ref().write(bytes),
-        })
+        let written = retry(|| match &self.socket {
+            Socket::Unix(stream) => (&mut &*stream).write(bytes),
+            Socket::Tcp(stream) => (&mut &*stream).write(bytes),
+        });
+        match &written {
+            Ok(written) if *written < bytes.len() => self.source.was_filled(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.was_filled(),
+            _ => {}
+        }
+        written
     }
 
-    /// Waits until a read can make progress; one task at a time.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Unix(stream) => stream.poll_readable(cx),
-            Self::Tcp(stream) => stream.poll_readable(cx),
-        }
+    /// Waits until a read can make progress; one task at a time waits for a socket.
+    pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.source.poll_readable(self, cx)
     }
 
-    /// Waits until a write can make progress; one task at a time.
-    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Unix(stream) => stream.poll_writable(cx),
-            Self::Tcp(stream) => stream.poll_writable(cx),
-        }
+    /// Waits until a write can make progress.
+    pub fn poll_writable(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.source.poll_writable(self, cx)
+    }
+
+    /// Waits until the peer is gone in both directions, as far as this kind of socket shows it.
+    pub(crate) fn poll_hung_up(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.source.poll_hung_up(self, cx)
     }
 
     /// Shuts one or both directions down; a socket that is already gone is no error.
     pub fn shutdown(&self, how: Shutdown) {
-        let _ = match self {
-            Self::Unix(stream) => stream.get_ref().shutdown(how),
-            Self::Tcp(stream) => stream.get_ref().shutdown(how),
+        let _ = match &self.socket {
+            Socket::Unix(stream) => stream.shutdown(how),
+            Socket::Tcp(stream) => stream.shutdown(how),
         };
     }
 
@@ -140,7 +179,7 @@ impl ClientStream {
 
     /// Whether this is a Unix socket.
     pub fn is_unix(&self) -> bool {
-        matches!(self, Self::Unix(_))
+        matches!(self.socket, Socket::Unix(_))
     }
 }
 
@@ -156,9 +195,9 @@ fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 
 impl AsFd for ClientStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Unix(stream) => stream.as_fd(),
-            Self::Tcp(stream) => stream.as_fd(),
+        match &self.socket {
+            Socket::Unix(stream) => stream.as_fd(),
+            Socket::Tcp(stream) => stream.as_fd(),
         }
     }
 }
@@ -169,9 +208,12 @@ impl AsyncRead for ClientStream {
         cx: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+        loop {
+            ready!(self.poll_readable(cx))?;
+            match self.try_read(into) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 }
@@ -182,24 +224,22 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        loop {
+            ready!(self.poll_writable(cx))?;
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
         }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Unix(stream) => Pin::new(stream).poll_close(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_close(cx),
-        }
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown(Shutdown::Write);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -211,20 +251,20 @@ mod tests {
 
     fn pair() -> (ClientStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Async::new(ours).unwrap().into(), theirs)
+        (ClientStream::unix(ours).unwrap(), theirs)
     }
 
     #[test]
     fn a_tcp_peer_is_asked_now_and_then_whether_it_is_there() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let ours = ClientStream::from(Async::new(stream).unwrap());
-        let ClientStream::Tcp(ours) = &ours else { panic!("a TCP stream is one") };
+        let ours = ClientStream::tcp(stream).unwrap();
+        let Socket::Tcp(ours) = &ours.socket else { panic!("a TCP stream is one") };
         assert!(sockopt::socket_keepalive(ours).unwrap());
         assert_eq!(sockopt::tcp_keepidle(ours).unwrap(), KEEPALIVE.idle);
         assert_eq!(sockopt::tcp_keepintvl(ours).unwrap(), KEEPALIVE.interval);
         assert_eq!(sockopt::tcp_keepcnt(ours).unwrap(), KEEPALIVE.probes);
-        assert!(ours.get_ref().nodelay().unwrap());
+        assert!(ours.nodelay().unwrap());
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl House {
 
 fn client_of(connection: Connection, leftover: &[u8]) -> Async<UnixStream> {
     let (ours, theirs) = Async::<UnixStream>::pair().unwrap();
-    connection.relay(ClientStream::from(theirs), leftover.to_vec());
+    connection.relay(ClientStream::unix(theirs.into_inner().unwrap()).unwrap(), leftover.to_vec());
     ours
 }
 
@@ -288,7 +288,10 @@ fn tcp_client_gets_everything_although_what_it_sent_is_not_wanted() {
         let listener = Async::<TcpListener>::bind(([127, 0, 0, 1], 0)).unwrap();
         let address = listener.get_ref().local_addr().unwrap();
         let mut client = Async::<TcpStream>::connect(address).await.unwrap();
-        connection.relay(ClientStream::from(listener.accept().await.unwrap().0), Vec::new());
+        connection.relay(
+            ClientStream::tcp(listener.accept().await.unwrap().0.into_inner().unwrap()).unwrap(),
+            Vec::new(),
+        );
 
         let sent = pattern(1_000_000);
         let send = async {
@@ -498,7 +501,7 @@ fn overrun_costs_its_own_connection_alone() {
         let mut other = house.open(phone, ECHO).await;
         let overrun = house.open(phone, CHARGEN).await;
         // Nobody reads, so the phone soon sends beyond the window; the other one lives on.
-        let overrun = ClientStream::from(overrun);
+        let overrun = ClientStream::unix(overrun.into_inner().unwrap()).unwrap();
         while !overrun.hung_up() {
             other.write_all(b"alive").await.unwrap();
             assert_eq!(read_exactly(&mut other, 5).await, b"alive");

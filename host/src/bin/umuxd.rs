@@ -29,6 +29,7 @@ use usbmux_host::daemon::records::{self, Records};
 use usbmux_host::daemon::registry::{Limits, Registry};
 use usbmux_host::daemon::running::{Request, ask};
 use usbmux_host::daemon::{Daemon, usb};
+use usbmux_host::reactor;
 use usbmux_host::usb::Hotplug;
 
 /// The exit status for a command line that asks for what cannot be.
@@ -151,7 +152,7 @@ fn serve(options: &Options) -> Result<ExitCode, Box<dyn Error>> {
     for listener in listeners {
         daemon.listen(listener);
     }
-    smol::block_on(run(daemon, signals, options))?;
+    reactor::block_on(run(daemon, signals, options))??;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,15 +18,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant as Clock};
 
-use smol::Timer;
 use smol::future::or;
 use usbmux_core::{Config, ConnId, ConnectError, Instant, Mux, Role, Slot};
 
 use super::ends::Ends;
-use super::hangup::Hangups;
 use super::pool::Pool;
 use super::registry::{ConnectFailure, Limits};
 use super::relay::{Opening, Relay};
+use crate::reactor::{Reactor, Timer};
 pub(crate) use task::{LinkEnd, LinkTask};
 
 /// The engine as a link uses it.
@@ -51,7 +50,7 @@ pub(crate) struct Link {
     origin: Cell<Clock>,
     pool: Pool,
     linger: Duration,
-    hangups: Hangups,
+    reactor: Reactor,
     ends: Ends,
     stopping: Cell<bool>,
     /// Whether the log has heard that there are too many connections.
@@ -75,7 +74,7 @@ pub(crate) struct Shared {
 
 impl Link {
     /// Makes the shared part of a link; nothing happens before its [`LinkTask`] runs.
-    pub(crate) fn new(device_id: u32, limits: Limits, hangups: Hangups, ends: Ends) -> Rc<Self> {
+    pub(crate) fn new(device_id: u32, limits: Limits, reactor: Reactor, ends: Ends) -> Rc<Self> {
         let (more, per) = SLOTS_PER_CONNECTION;
         let slots = limits.connections.saturating_mul(more).div_ceil(per);
         let slots = slots.clamp(LEAST_SLOTS, MOST_SLOTS);
@@ -86,7 +85,7 @@ impl Link {
             origin: Cell::new(Clock::now()),
             pool: Pool::new(limits.connections, limits.window_bytes),
             linger: limits.linger,
-            hangups,
+            reactor,
             ends,
             stopping: Cell::new(false),
             limit_told: Cell::new(false),
@@ -117,9 +116,9 @@ impl Link {
         &self.ends
     }
 
-    /// Returns where hang-ups are noticed.
-    pub(crate) fn hangups(&self) -> &Hangups {
-        &self.hangups
+    /// Returns what its timers run on.
+    pub(crate) fn reactor(&self) -> &Reactor {
+        &self.reactor
     }
 
     /// Whether the daemon is about to exit: what clients have sent so far is all there is.
@@ -159,7 +158,7 @@ impl Link {
     /// Connects to a port of the phone. Dropping the future gives the attempt up.
     pub(crate) async fn connect(self: &Rc<Self>, port: u16) -> Result<Rc<Relay>, ConnectFailure> {
         let give_up = async {
-            Timer::after(CONNECT_PATIENCE).await;
+            Timer::after(&self.reactor, CONNECT_PATIENCE).await;
             Err(ConnectFailure::Refused)
         };
         or(self.open(port), give_up).await
@@ -190,7 +189,7 @@ impl Link {
                 return Err(ConnectFailure::Refused);
             }
             match retry_at {
-                Some(at) => drop(Timer::at(self.clock_at(at)).await),
+                Some(at) => Timer::at(&self.reactor, self.clock_at(at)).await,
                 None => self.changed().await,
             }
         }

@@ -11,24 +11,28 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
 use std::fs::{self, File, Permissions};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with};
 use smol::future::yield_now;
-use smol::{Async, LocalExecutor, Task, Timer};
+use smol::{LocalExecutor, Task, Timer};
 
 use super::records::Records;
 use super::registry::Registry;
 use super::session::{self, Common, UnreadAnswers};
 use crate::address::Address;
+use crate::reactor::Source;
 use crate::stream::ClientStream;
 
 /// The mode of a Unix socket's file unless told otherwise: every local user's tools need it.
@@ -54,6 +58,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// A socket that clients connect to.
 #[derive(Debug)]
 pub struct Listener {
+    // Before the socket: what the reactor knows of it goes first.
+    source: Source,
     socket: Socket,
     address: Address,
 }
@@ -62,10 +68,10 @@ pub struct Listener {
 enum Socket {
     /// Without a file that is ours to remove if somebody else made the socket.
     Unix {
-        listener: Async<UnixListener>,
+        listener: UnixListener,
         file: Option<SocketFile>,
     },
-    Tcp(Async<TcpListener>),
+    Tcp(TcpListener),
 }
 
 /// Tells what to do when a TCP port is taken.
@@ -89,13 +95,13 @@ impl Listener {
             let listener = bind_unix(path)?;
             fs::set_permissions(path, Permissions::from_mode(mode)).map_err(Trouble::System)?;
             let file = Some(SocketFile::of(path).map_err(Trouble::System)?);
-            let listener = Async::new(listener).map_err(Trouble::System)?;
+            listener.set_nonblocking(true).map_err(Trouble::System)?;
             // A second call only makes the backlog longer.
             rustix::net::listen(&listener, BACKLOG).map_err(io::Error::from)?;
             Ok(Socket::Unix { listener, file })
         };
         match bind() {
-            Ok(socket) => Ok(Self { socket, address }),
+            Ok(socket) => Ok(Self::new(socket, address)),
             Err(trouble) => Err(ListenError { address, trouble }),
         }
     }
@@ -109,7 +115,7 @@ impl Listener {
         let bind = || {
             let listener = bind_tcp(address, if_taken)?;
             let bound = listener.local_addr()?;
-            let listener = Async::new(listener)?;
+            listener.set_nonblocking(true)?;
             rustix::net::listen(&listener, BACKLOG)?;
             Ok((listener, bound))
         };
@@ -129,8 +135,8 @@ impl Listener {
         let path = bound.as_ref().and_then(std::os::unix::net::SocketAddr::as_pathname);
         // Clients must have been told where a socket without a path is.
         let address = Address::Unix(path.unwrap_or(Path::new("(no path)")).to_owned());
-        match Async::new(listener) {
-            Ok(listener) => Ok(Self { socket: Socket::Unix { listener, file: None }, address }),
+        match listener.set_nonblocking(true) {
+            Ok(()) => Ok(Self::new(Socket::Unix { listener, file: None }, address)),
             Err(error) => Err(ListenError { address, trouble: Trouble::System(error) }),
         }
     }
@@ -142,19 +148,23 @@ impl Listener {
     pub fn passed_tcp(listener: TcpListener) -> Result<Self, ListenError> {
         let unknown = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
         let bound = listener.local_addr().unwrap_or(unknown);
-        match Async::new(listener) {
-            Ok(listener) => Ok(Self::tcp_bound(listener, bound)),
+        match listener.set_nonblocking(true) {
+            Ok(()) => Ok(Self::tcp_bound(listener, bound)),
             Err(error) => {
                 Err(ListenError { address: tcp_address(bound), trouble: Trouble::System(error) })
             }
         }
     }
 
-    fn tcp_bound(listener: Async<TcpListener>, bound: SocketAddr) -> Self {
+    fn tcp_bound(listener: TcpListener, bound: SocketAddr) -> Self {
         if !bound.ip().is_loopback() {
             log::warn!("{bound} can be reached by other machines: they can use every phone here");
         }
-        Self { socket: Socket::Tcp(listener), address: tcp_address(bound) }
+        Self::new(Socket::Tcp(listener), tcp_address(bound))
+    }
+
+    fn new(socket: Socket, address: Address) -> Self {
+        Self { source: Source::default(), socket, address }
     }
 
     /// Where this listens, as clients have to write it.
@@ -170,15 +180,37 @@ impl Listener {
     }
 
     async fn accept(&self) -> io::Result<ClientStream> {
-        match &self.socket {
-            Socket::Unix { listener, .. } => {
-                let (client, _) = listener.accept().await?;
-                Ok(client.into())
+        poll_fn(|cx| {
+            loop {
+                ready!(self.source.poll_readable(self.socket.as_fd(), cx))?;
+                match self.socket.accept() {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        self.source.was_read(true);
+                    }
+                    done => return Poll::Ready(done),
+                }
             }
-            Socket::Tcp(listener) => {
-                let (client, _) = listener.accept().await?;
-                Ok(client.into())
-            }
+        })
+        .await
+    }
+}
+
+impl Socket {
+    /// Lets the next client in, if one is there.
+    fn accept(&self) -> io::Result<ClientStream> {
+        let accepted = accept_with(self.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        Ok(match self {
+            Self::Unix { .. } => ClientStream::accepted_unix(accepted.into()),
+            Self::Tcp(_) => ClientStream::accepted_tcp(accepted.into()),
+        })
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix { listener, .. } => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
         }
     }
 }
@@ -520,6 +552,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
 
+    use smol::Async;
     use smol::future::{or, pending};
     use smol::io::AsyncReadExt;
 
@@ -547,7 +580,7 @@ mod tests {
 
     fn pair() -> (ClientStream, Async<UnixStream>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Async::new(ours).unwrap().into(), Async::new(theirs).unwrap())
+        (ClientStream::unix(ours).unwrap(), Async::new(theirs).unwrap())
     }
 
     /// Asks for something that is refused, and tells whether an answer comes.

@@ -8,7 +8,6 @@
 //! | `relay` | one connection: a client's socket and the engine's side of it |
 //! | `limits` | every limit on what one client can take |
 //! | `pool` | the memory that a phone's connections may make us hold |
-//! | `hangup` | notices that a half-closed client is gone |
 //! | `usb` | real phones |
 //! | `simulate` | virtual phones in this process |
 //! | `session` | the socket protocol with one client, until it connects |
@@ -23,7 +22,6 @@
 //! around a daemon (signals, logging, exit statuses), which is `bin/umuxd.rs`.
 
 pub(crate) mod ends;
-pub(crate) mod hangup;
 pub mod limits;
 pub(crate) mod link;
 pub mod listen;

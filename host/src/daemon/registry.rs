@@ -22,11 +22,11 @@ use smol::future::or;
 use usbmux_trace::file::Trace;
 
 use super::ends::{Ends, Hearer};
-use super::hangup::Hangups;
 use super::limits::{DEFAULT_CONNECTIONS, DEFAULT_WINDOW_BYTES, MAX_QUEUED_EVENTS};
 use super::link::{Link, LinkEnd, LinkTask};
 use super::relay::Relay;
 use crate::pipe::Pipe;
+use crate::reactor::Reactor;
 use crate::stream::ClientStream;
 pub use crate::usb::PhoneInfo;
 
@@ -125,7 +125,7 @@ pub struct Registry(Rc<Inner>);
 struct Inner {
     executor: Rc<LocalExecutor<'static>>,
     limits: Limits,
-    hangups: Hangups,
+    reactor: Reactor,
     ends: Ends,
     last_device_id: Cell<u32>,
     /// Whether no phone will come any more.
@@ -162,19 +162,19 @@ impl Registry {
     /// # Errors
     /// The process or the system has no file descriptor left.
     pub fn new(executor: Rc<LocalExecutor<'static>>, limits: Limits) -> io::Result<Self> {
-        let hangups = Hangups::new()?;
-        let serving = hangups.clone();
+        let reactor = Reactor::here()?;
+        let serving = reactor.clone();
         executor
             .spawn(async move {
-                if let Err(error) = serving.run().await {
-                    log::warn!("hang-ups of half-closed clients go unnoticed: {error}");
+                if let Err(error) = serving.serve().await {
+                    log::error!("clients are not heard any more: {error}");
                 }
             })
             .detach();
         Ok(Self(Rc::new(Inner {
             executor,
             limits,
-            hangups,
+            reactor,
             ends: Ends::default(),
             last_device_id: Cell::new(0),
             complete: Cell::new(false),
@@ -212,7 +212,7 @@ impl Registry {
         let PhoneInfo { serial, product_id, location_id, speed } = info;
         log::debug!("phone {device_id} ({serial}) plugged in at {location_id:#x}");
         let phone = Phone { device_id, serial, product_id, location_id, speed };
-        let link = Link::new(device_id, self.0.limits, self.0.hangups.clone(), self.0.ends.clone());
+        let link = Link::new(device_id, self.0.limits, self.0.reactor.clone(), self.0.ends.clone());
         let entry = Entry { phone, link: Rc::clone(&link), visible: false };
         self.0.phones.borrow_mut().insert(device_id, entry);
         self.0.changed.notify(usize::MAX);

@@ -369,7 +369,7 @@ impl Relay {
         }
         if !state.gone
             && matches!(state.up, Up::Ended | Up::Blocked | Up::Resting)
-            && state.has_hung_up(&self.link, cx)
+            && state.poll_hung_up(cx).is_ready()
         {
             state.gone = true;
             state.active_at = self.link.now();
@@ -396,7 +396,7 @@ impl Relay {
                 log::debug!("{self}: silent for {:?}, closing", self.link.linger());
                 return self.close(state);
             }
-            if state.sleep_until(self.link.clock_at(due), cx).is_pending() {
+            if state.sleep_until(&self.link, self.link.clock_at(due), cx).is_pending() {
                 return;
             }
         }
@@ -420,12 +420,11 @@ impl Relay {
                 // nothing of its own is left unread here.
                 client.shutdown(Shutdown::Both);
                 discard(client);
-            } else if !self.link.stopping() && state.linger_tcp(cx).is_pending() {
+            } else if !self.link.stopping() && state.linger_tcp(&self.link, cx).is_pending() {
                 return Poll::Pending;
             }
         }
         log::debug!("{self}: over");
-        state.hang_up = None;
         state.client = None;
         state.timer = None;
         state.lease = None;

@@ -491,7 +491,7 @@ mod tests {
             self.last_number.set(self.last_number.get() + 1);
             let number = self.last_number.get();
             let common = self.common.clone();
-            let client = Async::new(ours).unwrap().into();
+            let client = ClientStream::unix(ours).unwrap();
             self.executor.spawn(serve(client, number, common, || {})).detach();
             Async::new(theirs).unwrap()
         }
@@ -792,7 +792,7 @@ mod tests {
         let mut session = Session::new();
         session.begin(&Request::Connect { device_id: 1, port: 7 });
         let server = Server {
-            client: Async::new(ours).unwrap().into(),
+            client: ClientStream::unix(ours).unwrap(),
             inbox: Inbox::default(),
             session,
             number: 1,

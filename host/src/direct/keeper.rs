@@ -21,12 +21,13 @@ use usbmux_trace::file::Trace;
 use super::error::DirectError;
 use crate::client::DeviceStream;
 use crate::daemon::ends::{Ends, Hearer};
-use crate::daemon::hangup::Hangups;
 use crate::daemon::link::{Link, LinkEnd, LinkTask};
 use crate::daemon::registry::{ConnectFailure, Connection, Limits};
 #[cfg(feature = "simulate")]
 use crate::daemon::simulate;
 use crate::pipe::Pipe;
+use crate::reactor::{self, Reactor};
+use crate::stream::ClientStream;
 use crate::usb::{NusbPipe, PhoneInfo};
 
 /// How long closing a phone waits for it to take what was written: as long as the engine drains a
@@ -86,7 +87,10 @@ impl Keeper {
         let (here, gone) = channel::bounded(1);
         let (working, finished) = channel::bounded(1);
         let work = move || {
-            smol::block_on(run(phone, trace, up, here, ordered));
+            let unheard = up.clone();
+            if let Err(error) = reactor::block_on(run(phone, trace, up, here, ordered)) {
+                let _ = unheard.try_send(Err(DirectError::System(error)));
+            }
             drop(working);
         };
         let thread = thread::Builder::new().name("usbmux-phone".to_owned());
@@ -123,8 +127,8 @@ async fn run(
     orders: Receiver<Order>,
 ) {
     let executor = Rc::new(LocalExecutor::new());
-    let hangups = match Hangups::new() {
-        Ok(hangups) => hangups,
+    let reactor = match Reactor::here() {
+        Ok(reactor) => reactor,
         Err(error) => {
             let _ = up.try_send(Err(DirectError::System(error)));
             return;
@@ -132,7 +136,7 @@ async fn run(
     };
     let (info, pipe) = phone.pipe(&executor);
     let trace = trace.map(|trace| info.traced(&trace, pipe.max_packet_size()));
-    let link = Link::new(DEVICE_ID, Limits::default(), hangups.clone(), Ends::default());
+    let link = Link::new(DEVICE_ID, Limits::default(), reactor, Ends::default());
     let task = LinkTask::new(Rc::clone(&link), pipe).traced(trace);
     let living = async {
         let end = task.run(|| drop(up.try_send(Ok(())))).await;
@@ -144,14 +148,8 @@ async fn run(
         // What it said last is still on its way to the streams.
         pending().await
     };
-    let watching = async {
-        if let Err(error) = hangups.run().await {
-            log::warn!("hang-ups of half-closed streams go unnoticed: {error}");
-        }
-        pending().await
-    };
     let obeying = obey(&executor, &link, orders);
-    executor.run(or(obeying, or(living, watching))).await;
+    executor.run(or(obeying, living)).await;
 }
 
 /// Does what is ordered, until the phone is to be let go.
@@ -184,7 +182,9 @@ async fn connect(
     executor: Rc<LocalExecutor<'static>>,
     port: u16,
 ) -> Result<DeviceStream, DirectError> {
-    let (ours, theirs) = Async::<UnixStream>::pair().map_err(DirectError::System)?;
+    let (ours, theirs) = UnixStream::pair().map_err(DirectError::System)?;
+    let ours = ClientStream::unix(ours).map_err(DirectError::System)?;
+    let theirs = Async::new(theirs).map_err(DirectError::System)?;
     let relay = link.connect(port).await.map_err(|failure| match failure {
         ConnectFailure::NoDevice => DirectError::Unplugged,
         ConnectFailure::Refused => DirectError::Refused { port },
@@ -192,7 +192,7 @@ async fn connect(
     let (telling, told) = channel::bounded(1);
     let mut connection = Connection::new(relay, executor);
     connection.tell_end(Hearer::Waiting(telling));
-    connection.relay(ours.into(), Vec::new());
+    connection.relay(ours, Vec::new());
     Ok(DeviceStream::joined(theirs, told))
 }
 

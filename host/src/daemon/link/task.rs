@@ -15,7 +15,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use smol::Timer;
 use usbmux_core::{CONTROL_FRAME, Event, Instant, Received, Transfer};
 use usbmux_trace::file::PhoneTrace;
 use usbmux_trace::write::Sender;
@@ -24,6 +23,7 @@ use usbmux_trace::write::record::What;
 use super::{Link, Shared};
 use crate::daemon::relay::{Filled, Relay};
 use crate::pipe::{InTransfer, Pipe, PipeError, READS_IN_FLIGHT};
+use crate::reactor::Timer;
 
 /// How many data transfers are submitted at once: enough to keep the bus busy while we fill the
 /// next, few enough that an acknowledgement never waits behind much.
@@ -89,6 +89,7 @@ pub(crate) struct LinkTask {
 
 impl LinkTask {
     pub(crate) fn new(link: Rc<Link>, pipe: Box<dyn Pipe>) -> Self {
+        let timer = Timer::never(link.reactor());
         Self {
             link,
             pipe,
@@ -96,7 +97,7 @@ impl LinkTask {
             data_in_flight: 0,
             failures: 0,
             resetting: false,
-            timer: Timer::never(),
+            timer,
             timer_at: None,
             trace: None,
         }

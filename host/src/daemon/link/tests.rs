@@ -8,7 +8,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use futures_lite::future::poll_once;
-use smol::Async;
+use smol::Timer;
 
 use usbmux_core::{CONTROL_FRAME, Event, Received, Transfer, Zlp};
 
@@ -17,6 +17,7 @@ use super::*;
 use crate::daemon::pool::USUAL_WINDOW;
 use crate::daemon::relay::DRAIN;
 use crate::pipe::{InTransfer, Pipe, PipeError};
+use crate::stream::ClientStream;
 
 /// How often link and phone take turns before nothing more is expected to happen.
 const TURNS: usize = 64;
@@ -100,7 +101,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let link = Link::new(1, Limits::default(), Hangups::new().unwrap(), Ends::default());
+        let link = Link::new(1, Limits::default(), Reactor::here().unwrap(), Ends::default());
         let bus = Rc::new(RefCell::new(Bus::default()));
         let pipe = TestPipe { bus: Rc::clone(&bus), looked_at: Vec::new() };
         let mut task = LinkTask::new(Rc::clone(&link), Box::new(pipe));
@@ -190,7 +191,7 @@ impl Bench {
         let relay = self.connect(port);
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        relay.join(Async::new(ours).unwrap().into(), Vec::new());
+        relay.join(ClientStream::unix(ours).unwrap(), Vec::new());
         (relay, theirs)
     }
 
@@ -200,7 +201,7 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (ours, _) = listener.accept().unwrap();
-        relay.join(Async::new(ours).unwrap().into(), Vec::new());
+        relay.join(ClientStream::tcp(ours).unwrap(), Vec::new());
         (relay, theirs)
     }
 
@@ -254,7 +255,8 @@ fn run_until(relay: &Rc<Relay>, mut done: impl FnMut() -> bool) {
         Timer::after(Duration::from_secs(10)).await;
         panic!("nothing more happens");
     };
-    smol::block_on(or(own, too_long));
+    let serving = async { Reactor::here().unwrap().serve().await.unwrap() };
+    smol::block_on(or(own, or(too_long, serving)));
 }
 
 /// Reads what is in a client's socket.
@@ -498,7 +500,7 @@ fn hang_up_after_the_end_of_file_closes_at_once() {
     drop(client);
     let link = Rc::clone(&bench.link);
     let noticing = async {
-        link.hangups().run().await.unwrap();
+        link.reactor().serve().await.unwrap();
     };
     let closing = poll_fn(|cx| {
         let _ = relay.poll(cx);
@@ -528,7 +530,7 @@ fn hang_up_on_a_stalled_program(bench: &mut Bench) -> (Rc<Relay>, usize) {
 
 /// Runs a connection's own task and the set of hang-ups until `done`.
 fn notice(link: &Rc<Link>, relay: &Rc<Relay>, mut done: impl FnMut(Poll<()>) -> bool) {
-    let noticing = async { link.hangups().run().await.unwrap() };
+    let noticing = async { link.reactor().serve().await.unwrap() };
     let own = poll_fn(|cx| {
         cx.waker().wake_by_ref();
         if done(relay.poll(cx)) { Poll::Ready(()) } else { Poll::Pending }

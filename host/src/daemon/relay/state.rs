@@ -11,15 +11,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant as Clock};
 
-use smol::Timer;
 use usbmux_core::{ConnId, Instant};
 
 use super::Relay;
 use crate::daemon::ends::Hearer;
-use crate::daemon::hangup::Watch;
 use crate::daemon::link::{Engine, Link};
 use crate::daemon::pool::Lease;
 use crate::daemon::registry::ConnectFailure;
+use crate::reactor::Timer;
 use crate::stream::ClientStream;
 
 /// A client is a quick one, and may get a larger window, when it takes so many whole windows in a
@@ -68,7 +67,6 @@ pub(super) struct State {
     pub(super) gone: bool,
     /// Whether the engine was told to close.
     pub(super) closing: bool,
-    pub(super) hang_up: Option<Watch>,
     pub(super) timer: Option<Timer>,
     /// What the client will want to know after the end; boxed, since few do.
     pub(super) end: Option<Box<End>>,
@@ -150,7 +148,6 @@ impl State {
             active_at: now,
             gone: false,
             closing: false,
-            hang_up: None,
             timer: None,
             end: None,
         }
@@ -206,18 +203,16 @@ impl State {
         }
     }
 
-    pub(super) fn has_hung_up(&mut self, link: &Link, cx: &Context<'_>) -> bool {
+    /// Waits until the client is gone.
+    pub(super) fn poll_hung_up(&self, cx: &Context<'_>) -> Poll<()> {
         let Some(client) = &self.client else {
-            return true;
+            return Poll::Ready(());
         };
-        if self.hang_up.is_none() {
-            match link.hangups().watch(client) {
-                Ok(watch) => self.hang_up = Some(watch),
-                // The linger time still ends it.
-                Err(error) => log::warn!("a client's hang-up will be noticed late: {error}"),
-            }
-        }
-        self.hang_up.as_ref().is_some_and(|watch| watch.poll_gone(cx).is_ready())
+        ready!(client.poll_hung_up(cx)).unwrap_or_else(|error| {
+            // Then it counts as gone: nobody would ever notice.
+            log::warn!("a client's socket cannot be waited for: {error}");
+        });
+        Poll::Ready(())
     }
 
     /// Whether silence does not count yet: somebody is there and has not got everything.
@@ -228,7 +223,7 @@ impl State {
     }
 
     /// Gives a TCP client its end-of-file and waits until it has closed too, for a while.
-    pub(super) fn linger_tcp(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn linger_tcp(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<()> {
         let Some(client) = &self.client else {
             return Poll::Ready(());
         };
@@ -247,12 +242,12 @@ impl State {
                 }
             }
         }
-        self.sleep_until(Clock::now() + CLOSE_GRACE, cx)
+        self.sleep_until(link, Clock::now() + CLOSE_GRACE, cx)
     }
 
     /// Waits on the connection's only timer: until `at`, if it is not running yet.
-    pub(super) fn sleep_until(&mut self, at: Clock, cx: &mut Context<'_>) -> Poll<()> {
-        let timer = self.timer.get_or_insert_with(|| Timer::at(at));
+    pub(super) fn sleep_until(&mut self, link: &Link, at: Clock, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Timer::at(link.reactor(), at));
         ready!(Pin::new(timer).poll(cx));
         self.timer = None;
         Poll::Ready(())
@@ -412,11 +407,12 @@ impl State {
         }
     }
 
-    /// Nobody reads the client for a while: has its task look whether it is still there, unless it is
-    /// looking already.
+    /// Nobody reads the client for a while: has its task woken when it is gone.
     pub(super) fn look_for_hang_up(&self) {
-        if self.hang_up.is_none() {
-            self.wake();
+        if let Some(task) = &self.task
+            && self.poll_hung_up(&Context::from_waker(task)).is_ready()
+        {
+            task.wake_by_ref();
         }
     }
 
