@@ -46,7 +46,7 @@ pub(crate) const DRAIN: Duration = Duration::from_millis(Config::HOST.drain_time
 /// meanwhile a client that sends a lot, or a phone that acknowledges, makes more of it. (RFC 896
 /// waits for an acknowledgement, which takes longer.) Behind fewer bytes everything goes at once:
 /// those are messages.
-const RESTS_BEHIND: usize = 4096;
+pub(crate) const RESTS_BEHIND: usize = 4096;
 
 /// The smallest large frame's payload: two of the largest frames and one of these are a phone's usual
 /// window, so that a stream keeps all of it in use.
@@ -273,8 +273,10 @@ impl Relay {
         state.up = Up::Waiting;
         if state.eof {
             self.client_ended(&mut state, engine, now);
+            state.wake();
+        } else {
+            state.await_more();
         }
-        state.wake();
         filled
     }
 

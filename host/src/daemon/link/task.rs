@@ -13,7 +13,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use usbmux_core::{CONTROL_FRAME, Event, Instant, Received, Transfer};
 use usbmux_trace::file::PhoneTrace;
@@ -21,7 +22,7 @@ use usbmux_trace::write::Sender;
 use usbmux_trace::write::record::What;
 
 use super::{Link, Shared};
-use crate::daemon::relay::{Filled, Relay};
+use crate::daemon::relay::{Filled, RESTS_BEHIND, Relay};
 use crate::pipe::{InTransfer, Pipe, PipeError, READS_IN_FLIGHT};
 use crate::reactor::Timer;
 
@@ -31,6 +32,9 @@ pub(super) const DATA_IN_FLIGHT: usize = 4;
 
 /// How many OUT transfers of any kind are submitted at once.
 const OUT_IN_FLIGHT: usize = 16;
+
+/// How long a failed OUT transfer may go unnoticed when nobody waits for it.
+pub(super) const OUT_LOOK: Duration = Duration::from_millis(50);
 
 /// How often the task goes round in one wake before it lets others run.
 const ROUNDS_PER_WAKE: usize = 8;
@@ -76,6 +80,10 @@ pub(crate) struct LinkTask {
     /// What was submitted and has not come back, in order.
     in_flight: VecDeque<Kind>,
     data_in_flight: usize,
+    /// Their bytes.
+    data_bytes_in_flight: usize,
+    /// When something was submitted last.
+    submitted_at: Instant,
     /// How often the link had to be begun anew since it was last up.
     failures: u32,
     /// Whether the port is being reset.
@@ -95,6 +103,8 @@ impl LinkTask {
             pipe,
             in_flight: VecDeque::new(),
             data_in_flight: 0,
+            data_bytes_in_flight: 0,
+            submitted_at: Instant::ZERO,
             failures: 0,
             resetting: false,
             timer,
@@ -180,14 +190,18 @@ impl LinkTask {
         Ok(true)
     }
 
-    /// Notes which OUT transfers are done.
+    /// Notes which OUT transfers are done. To be woken for each would cost more than sending it did:
+    /// where nobody waits for one, they are looked at with whatever happens next.
     fn take_back(&mut self, cx: &mut Context<'_>) -> Result<(), LinkEnd> {
         while !self.resetting && !self.in_flight.is_empty() {
+            let mut unheard = Context::from_waker(Waker::noop());
+            let cx = if self.out_is_awaited() { &mut *cx } else { &mut unheard };
             let Poll::Ready(done) = self.pipe.poll_out(cx) else {
                 break;
             };
             if let Some(Kind::Data(relay, length)) = self.in_flight.pop_front() {
                 self.data_in_flight -= 1;
+                self.data_bytes_in_flight -= length;
                 if relay.has_left(length) {
                     self.link.shared.borrow_mut().ready.push_back(relay);
                 }
@@ -197,6 +211,14 @@ impl LinkTask {
             }
         }
         Ok(())
+    }
+
+    /// Whether somebody may be waiting until an OUT transfer is done: frames for a place among them, or
+    /// a connection that rests.
+    fn out_is_awaited(&self) -> bool {
+        self.data_in_flight >= DATA_IN_FLIGHT
+            || self.in_flight.len() >= OUT_IN_FLIGHT
+            || self.data_bytes_in_flight >= RESTS_BEHIND
     }
 
     /// Fills the pipe: by turns a data frame of the connection first in line, and a frame of the
@@ -212,6 +234,7 @@ impl LinkTask {
                 break;
             }
             sent = true;
+            self.submitted_at = now;
         }
         sent
     }
@@ -241,6 +264,7 @@ impl LinkTask {
             if let Filled::Frame { length, needs_zlp, more } = filled {
                 log::trace!("phone {}: {length} bytes of data out", self.link.device_id);
                 self.data_in_flight += 1;
+                self.data_bytes_in_flight += length;
                 self.submitted(Kind::Data(Rc::clone(&relay), length), needs_zlp);
                 if more {
                     shared.ready.push_back(relay);
@@ -351,6 +375,7 @@ impl LinkTask {
                 self.resetting = false;
                 self.in_flight.clear();
                 self.data_in_flight = 0;
+                self.data_bytes_in_flight = 0;
                 self.attach();
                 Ok(true)
             }
@@ -369,6 +394,8 @@ impl LinkTask {
     /// Goes to sleep until something is due; readiness of the pipe and of connections wakes too.
     fn sleep(&mut self, cx: &mut Context<'_>) -> Poll<LinkEnd> {
         let due = self.link.shared.borrow().engine.next_tick();
+        let look = (!self.in_flight.is_empty()).then(|| self.submitted_at + OUT_LOOK);
+        let due = [due, look].into_iter().flatten().min();
         loop {
             if let Some(due) = due
                 && self.timer_at.is_none_or(|at| due < at)

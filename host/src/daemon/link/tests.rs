@@ -12,10 +12,10 @@ use smol::Timer;
 
 use usbmux_core::{CONTROL_FRAME, Event, Received, Transfer, Zlp};
 
-use super::task::DATA_IN_FLIGHT;
+use super::task::{DATA_IN_FLIGHT, OUT_LOOK};
 use super::*;
 use crate::daemon::pool::USUAL_WINDOW;
-use crate::daemon::relay::DRAIN;
+use crate::daemon::relay::{DRAIN, RESTS_BEHIND};
 use crate::pipe::{InTransfer, Pipe, PipeError};
 use crate::stream::ClientStream;
 
@@ -26,12 +26,21 @@ const TURNS: usize = 64;
 struct Bus {
     out: VecDeque<Vec<u8>>,
     out_done: VecDeque<Result<(), PipeError>>,
+    /// Who is to be woken when an OUT transfer is done.
+    out_waker: Option<Waker>,
     input: VecDeque<Vec<u8>>,
     resets: usize,
     /// A reset that has begun does not end.
     resetting: bool,
     reset_fails: Option<PipeError>,
     unplugged: bool,
+}
+
+/// Somebody to be woken, who does nothing.
+struct Own;
+
+impl std::task::Wake for Own {
+    fn wake(self: std::sync::Arc<Self>) {}
 }
 
 struct TestPipe {
@@ -58,8 +67,10 @@ impl Pipe for TestPipe {
         self.bus.borrow_mut().out.push_back(Vec::new());
     }
 
-    fn poll_out(&mut self, _: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
-        self.bus.borrow_mut().out_done.pop_front().map_or(Poll::Pending, Poll::Ready)
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PipeError>> {
+        let mut bus = self.bus.borrow_mut();
+        bus.out_waker = Some(cx.waker().clone());
+        bus.out_done.pop_front().map_or(Poll::Pending, Poll::Ready)
     }
 
     fn poll_in(&mut self, _: &mut Context<'_>) -> Poll<Result<InTransfer<'_>, PipeError>> {
@@ -173,6 +184,14 @@ impl Bench {
             self.link_turn();
             self.phone_turn();
         }
+    }
+
+    /// Whether the link waits to be woken when an OUT transfer is done.
+    fn hears_of_out(&mut self) -> bool {
+        let own = Waker::from(std::sync::Arc::new(Own));
+        let mut cx = Context::from_waker(&own);
+        let _ = self.task.poll(&mut cx, &mut || {});
+        self.bus.borrow().out_waker.as_ref().is_some_and(|waker| waker.will_wake(&own))
     }
 
     /// Has the link send something, and the bus lose it.
@@ -789,4 +808,38 @@ fn client_that_ends_while_its_last_frame_leaves_is_over() {
     bench.run();
     assert!(poll(&relay).is_ready());
     assert_eq!(bench.arrived[&9].1.len(), 10_000);
+}
+
+#[test]
+fn only_who_waits_for_an_out_transfer_is_woken_by_it() {
+    let mut bench = Bench::up();
+    let (relay, mut client) = bench.open(7);
+    client.write_all(b"a message").unwrap();
+    relay.pretend_readable();
+    assert!(!bench.hears_of_out(), "nothing waits behind a few bytes");
+    bench.run();
+    client.write_all(&[0x55; RESTS_BEHIND]).unwrap();
+    relay.pretend_readable();
+    assert!(bench.hears_of_out(), "what follows may rest until these have left");
+}
+
+#[test]
+fn lost_transfer_that_nobody_waits_for_is_noticed_soon() {
+    let Bench { link, mut task, bus, .. } = Bench::up();
+    let mut connect = Box::pin(link.connect(7));
+    assert!(smol::block_on(poll_once(&mut connect)).is_none());
+    let begun = Clock::now();
+    let mut failed = false;
+    let noticed = poll_fn(|cx| {
+        let _ = task.poll(cx, &mut || {});
+        if !failed {
+            failed = true;
+            bus.borrow_mut().out_done.push_back(Err(PipeError::Fault));
+        }
+        if bus.borrow().resets > 0 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    let serving = async { link.reactor().serve().await.unwrap() };
+    smol::block_on(or(noticed, serving));
+    // Long before the phone would be missed for another reason.
+    assert!(begun.elapsed() < 40 * OUT_LOOK);
 }

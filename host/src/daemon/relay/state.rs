@@ -416,6 +416,17 @@ impl State {
         }
     }
 
+    /// The client has sent nothing more yet: has its task woken when it has. The task itself has
+    /// nothing to do before.
+    pub(super) fn await_more(&self) {
+        match (&self.client, &self.task) {
+            (Some(client), Some(task))
+                if self.down != Down::Deaf
+                    && client.poll_readable(&Context::from_waker(task)).is_pending() => {}
+            _ => self.wake(),
+        }
+    }
+
     pub(super) fn wake(&self) {
         if let Some(task) = &self.task {
             task.wake_by_ref();
