@@ -5,11 +5,13 @@
 //! here. What requests mean is decided in
 //! `usbmux_core::session`; how a client writes requests and reads replies is not here either.
 
+use std::sync::LazyLock;
+
 use plist::{Dictionary, Value};
 use usbmux_core::session::names::{self, key, message};
 use usbmux_core::session::{
     Device, Envelope, Event, Fault, Fields, Form, HEADER_LEN, Header, Listener, MessageKind, Reply,
-    Request, records,
+    Request, ResultCode, records,
 };
 
 use crate::untrusted::{self, Limits};
@@ -60,7 +62,8 @@ impl Body {
 
     /// Whether the client asks why a connection ended; no request of the protocol's own.
     pub fn asks_end_reason(&self) -> bool {
-        self.fields().message_type == Some(message::READ_END_REASON)
+        let asked = self.0.get(key::MESSAGE_TYPE).and_then(Value::as_string);
+        asked == Some(message::READ_END_REASON)
     }
 
     /// The request this message makes.
@@ -98,10 +101,8 @@ pub fn reply(envelope: Envelope, reply: &Reply<'_>) -> Vec<u8> {
         Reply::Result(code) if envelope.form == Form::Binary => {
             return records::result(envelope.tag, code).to_vec();
         }
-        Reply::Result(code) => {
-            insert(&mut body, key::MESSAGE_TYPE, message::RESULT);
-            insert(&mut body, key::NUMBER, code.0);
-        }
+        Reply::Result(ResultCode::OK) => return with_tag(OK_MESSAGE.clone(), envelope.tag),
+        Reply::Result(code) => body = result(code),
         Reply::DeviceList(devices) => {
             let list: Vec<_> = devices.iter().map(|device| attached(device).into()).collect();
             insert(&mut body, key::DEVICE_LIST, list);
@@ -116,6 +117,16 @@ pub fn reply(envelope: Envelope, reply: &Reply<'_>) -> Vec<u8> {
         }
     }
     plist_message(envelope.tag, body)
+}
+
+/// The answer to almost every Connect, but for its tag.
+static OK_MESSAGE: LazyLock<Vec<u8>> = LazyLock::new(|| plist_message(0, result(ResultCode::OK)));
+
+fn result(code: ResultCode) -> Dictionary {
+    let mut body = Dictionary::new();
+    insert(&mut body, key::MESSAGE_TYPE, message::RESULT);
+    insert(&mut body, key::NUMBER, code.0);
+    body
 }
 
 /// Writes an event as a complete message.
@@ -144,6 +155,11 @@ pub fn plist_message(tag: u32, body: Dictionary) -> Vec<u8> {
         .to_writer_xml(&mut bytes)
         .expect("a Vec takes every write, and nobody puts a UID into a message");
     bytes.push(b'\n');
+    with_tag(bytes, tag)
+}
+
+/// Writes the header of a plist message in front of its body.
+fn with_tag(mut bytes: Vec<u8>, tag: u32) -> Vec<u8> {
     let body_len = bytes.len().saturating_sub(HEADER_LEN);
     if let Some(header) = bytes.first_chunk_mut() {
         *header = Header::new(1, MessageKind::Plist, tag, body_len).emit();
@@ -195,7 +211,7 @@ fn insert(dictionary: &mut Dictionary, key: &str, value: impl Into<Value>) {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
     use super::*;
-    use usbmux_core::session::{Client, ResultCode};
+    use usbmux_core::session::Client;
 
     const PLIST: Envelope = Envelope { form: Form::Plist, tag: 7 };
 

@@ -13,7 +13,7 @@ use usbmux_core::session::{HEADER_LEN, Header, MAX_MESSAGE};
 use crate::stream::ClientStream;
 
 /// How much is read at once; a request is around 500 bytes.
-const READ_LEN: usize = 8 * 1024;
+const READ_LEN: usize = 2 * 1024;
 
 /// Holds what a client has sent and nobody has looked at.
 #[derive(Debug, Default)]
@@ -62,6 +62,7 @@ impl Inbox {
         cx: &mut Context<'_>,
         client: &mut ClientStream,
     ) -> Poll<io::Result<usize>> {
+        std::task::ready!(client.poll_readable(cx))?;
         let mut chunk = [0; READ_LEN];
         let read = std::task::ready!(Pin::new(client).poll_read(cx, &mut chunk))?;
         self.bytes.extend_from_slice(chunk.get(..read).unwrap_or_default());
