@@ -159,6 +159,8 @@ impl Reactor {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        // What follows wakes tasks of this thread, which need not be told to the kernel.
+        self.0.bell.awake();
         for event in events.drain(..) {
             match event.data.u64() {
                 BELL => {}

@@ -27,9 +27,10 @@ impl Bell {
         Ok(Self { state: AtomicU8::new(AWAKE), event })
     }
 
-    /// A turn begins, in which everything is done that was rung for so far.
+    /// A turn begins, in which everything is done that was rung for so far; to ring in it costs nothing.
     pub(super) fn awake(&self) {
-        self.state.store(AWAKE, Ordering::SeqCst);
+        // By reading who rang, this thread sees what they did before.
+        self.state.swap(AWAKE, Ordering::SeqCst);
     }
 
     /// The turn is over; says whether nobody has rung during it, so that the thread may sleep.
