@@ -7,6 +7,13 @@ use crate::descriptors::{self, kind};
 
 /// bmAttributes of a control endpoint, and bMaxPacketSize0.
 const CONTROL: Endpoint = Endpoint { kind: 0, interval: 0, interface: 0, max_packet: 64 };
+/// bmAttributes of a bulk endpoint, and the bit of an address that stands for its direction.
+const BULK: u8 = 2;
+const IN: u8 = 0x80;
+/// The packet size of a bulk IN endpoint. A QEMU that knows it asks for the next transfers before one
+/// has ended, and its EHCI takes those requests back where that one was short: what the phone had
+/// answered meanwhile would be lost. (The guest has the size from the descriptor.)
+const NOT_TOLD: u16 = 0;
 
 /// Number, class, subclass and protocol of each interface; and each endpoint in its place.
 pub(super) struct Tables {
@@ -40,8 +47,11 @@ impl Tables {
                 }
                 [_, kind::ENDPOINT, address, attributes, low, high, interval, ..] => {
                     if let Some(interface) = interface {
-                        let max_packet = u16::from_le_bytes([low, high]);
                         let kind = attributes & 0x03;
+                        let max_packet = match (kind, address & IN) {
+                            (BULK, IN) => NOT_TOLD,
+                            _ => u16::from_le_bytes([low, high]),
+                        };
                         tables.set(address, Endpoint { kind, interval, interface, max_packet });
                     }
                 }
