@@ -41,10 +41,6 @@ struct Arguments {
     /// Bytes flow to the phone; without it, from the phone.
     #[arg(long)]
     up: bool,
-    /// Payload of a frame to the phone, at most. Of short ones the phone answers so many that it waits
-    /// for its answers to be read, which they are only when its window is full: no less than 4060.
-    #[arg(long, default_value_t = PAYLOAD)]
-    payload: usize,
 }
 
 fn main() -> ExitCode {
@@ -64,7 +60,7 @@ fn run(arguments: &Arguments) -> Done {
     let listener = UnixListener::bind(&arguments.listen)?;
     println!("listening");
     let (client, _) = listener.accept()?;
-    if arguments.up { phone.up(client, arguments.payload.min(PAYLOAD)) } else { phone.down(client) }
+    if arguments.up { phone.up(client) } else { phone.down(client) }
 }
 
 /// A phone with one connection.
@@ -131,7 +127,7 @@ impl Phone {
     ///
     /// As `transfer up` sends it: 8 bytes say how many follow. So it is known when there is nothing
     /// more to wait for from the client, and one blocking loop will do.
-    fn up(&mut self, mut client: UnixStream, payload: usize) -> Done {
+    fn up(&mut self, mut client: UnixStream) -> Done {
         let mut length = None;
         let mut sent = 0;
         while length.is_none_or(|length| sent < length) {
@@ -142,7 +138,7 @@ impl Phone {
             }
             let mut buffer = self.buffer()?;
             buffer.clear();
-            let frame = buffer.extend_fill(HEADER + payload, 0);
+            let frame = buffer.extend_fill(HEADER + PAYLOAD, 0);
             let count = client.read(&mut frame[HEADER..])?;
             if count == 0 {
                 return Ok(());
@@ -156,7 +152,7 @@ impl Phone {
             frame[..HEADER].copy_from_slice(&self.numbers.data(count));
             let length = HEADER + count;
             let buffer = match count {
-                _ if count == payload => buffer,
+                PAYLOAD => buffer,
                 // A buffer cannot be shortened: the rare short frame is copied.
                 _ => {
                     let short = Buffer::from(buffer[..length].to_vec());
