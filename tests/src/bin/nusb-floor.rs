@@ -41,6 +41,13 @@ struct Arguments {
     /// Bytes flow to the phone; without it, from the phone.
     #[arg(long)]
     up: bool,
+    /// Payload of a frame to the phone, at most. Of short ones the phone answers so many that it waits
+    /// for its answers to be read, which they are only when its window is full: no less than 4060.
+    #[arg(long, default_value_t = PAYLOAD)]
+    payload: usize,
+    /// Never send a zero-length packet, as hosts do that lose them.
+    #[arg(long)]
+    without_zlp: bool,
 }
 
 fn main() -> ExitCode {
@@ -60,7 +67,10 @@ fn run(arguments: &Arguments) -> Done {
     let listener = UnixListener::bind(&arguments.listen)?;
     println!("listening");
     let (client, _) = listener.accept()?;
-    if arguments.up { phone.up(client) } else { phone.down(client) }
+    match arguments.up {
+        true => phone.up(client, arguments.payload.min(PAYLOAD), !arguments.without_zlp),
+        false => phone.down(client),
+    }
 }
 
 /// A phone with one connection.
@@ -127,7 +137,7 @@ impl Phone {
     ///
     /// As `transfer up` sends it: 8 bytes say how many follow. So it is known when there is nothing
     /// more to wait for from the client, and one blocking loop will do.
-    fn up(&mut self, mut client: UnixStream) -> Done {
+    fn up(&mut self, mut client: UnixStream, payload: usize, with_zlp: bool) -> Done {
         let mut length = None;
         let mut sent = 0;
         while length.is_none_or(|length| sent < length) {
@@ -138,7 +148,7 @@ impl Phone {
             }
             let mut buffer = self.buffer()?;
             buffer.clear();
-            let frame = buffer.extend_fill(HEADER + PAYLOAD, 0);
+            let frame = buffer.extend_fill(HEADER + payload, 0);
             let count = client.read(&mut frame[HEADER..])?;
             if count == 0 {
                 return Ok(());
@@ -152,7 +162,7 @@ impl Phone {
             frame[..HEADER].copy_from_slice(&self.numbers.data(count));
             let length = HEADER + count;
             let buffer = match count {
-                PAYLOAD => buffer,
+                _ if count == payload => buffer,
                 // A buffer cannot be shortened: the rare short frame is copied.
                 _ => {
                     let short = Buffer::from(buffer[..length].to_vec());
@@ -161,7 +171,7 @@ impl Phone {
                 }
             };
             self.out.submit(buffer);
-            if length.is_multiple_of(self.out.max_packet_size()) {
+            if with_zlp && length.is_multiple_of(self.out.max_packet_size()) {
                 self.out.submit(Buffer::new(0));
             }
         }
