@@ -41,6 +41,7 @@ With a phone, and a usbmuxd or umuxd running:
   umux info                                          what it says about itself
   umux forward 2222:22                               its port 22 is 127.0.0.1:2222 here
   umux watch --json | jq .                           what is plugged in and out
+  umux trace phone.pcapng                            what went wrong in a capture of USB
 
 Each command has its own --help, with examples.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 no such phone, 4 refused,
@@ -116,6 +117,44 @@ It goes on when the phone is unplugged and comes back, and ends with Ctrl-C.
 On a terminal's standard error it shows what is going on."
 );
 
+const TRACE_HELP: &str = "\
+Examples:
+  umux trace phone.pcapng                    every frame, what is wrong with it, and why
+  umux trace phone.pcapng --summary          a line for each connection
+  umux trace phone.pcapng --follow 3         what was said on connection #3
+  umux trace phone.pcapng --json | jq 'select(.type == \"frame\").marks[].kind'
+
+A real phone's traffic with any host program, on Linux, as root; plug the phone in
+when dumpcap runs, so that the capture begins with its descriptors:
+  modprobe usbmon && dumpcap -i usbmon0 -w phone.pcapng
+
+Under a frame, ! is a violation, and : is worth knowing. Numbers are those of the wire,
+windows in bytes; times are seconds since the first packet.
+
+With --json each line is an object with a type:
+  phone       phone, udid, vendor, product, bus, device, out, in, max_packet, found_by
+  frame       phone, time, packet (as Wireshark counts), from, frame (in words), length,
+              tx_seq, rx_seq, conn, source, dest, flags, seq, ack, window, payload, text,
+              marks: [{kind, violation, by, text}]
+  note        phone, time, conn, kind, violation, by, text
+  payload     with --follow: conn, time, from, seq, payload, captured, base64
+  connection  conn, phone, source, dest, began, ended_at, opened, ended, text, to_phone,
+              to_host, silence, round_trip: [least, mean, most], violations
+  report      violations, packets, lost, seconds, diagnosis: [text]
+What a line does not know is null.
+
+Kinds of violations: glued missing-zlp trailing-bytes cut-short bad-length
+  unknown-protocol bad-magic bad-header tx-gap rx-wrong rx-stuck silent-version
+  unknown-version stale-session session-dead phone-complains silent-connect
+  syn-reuse no-connection closed not-open bad-flags seq-gap seq-repeat ack-beyond
+  ack-back overrun broken-off stall usb-error given-up out-stuck short-transfer
+Kinds of remarks: capture-lost not-captured midway zlp-untold host-rx session-anew
+  session-repaired no-setup refused port-reused reset-in-flight slow-ack no-ack
+  unplugged told
+
+Exit status: 0 nothing is wrong, 1 violations were found or the file cannot be read,
+2 wrong usage";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Lists the phones: UDID, product, location and speed
@@ -158,6 +197,9 @@ pub(crate) enum Command {
     Forward(Forward),
     /// Makes standard input and output a connection to a port of a phone
     Connect(Connect),
+    /// Shows what passed between host and phone, and what is wrong with it, from a capture of USB
+    /// or a trace of umuxd's
+    Trace(Trace),
     /// Lists, reads, stores or removes the keys with which a phone trusts this computer
     #[command(subcommand, after_help = PAIR_RECORD_HELP)]
     PairRecord(PairRecord),
@@ -197,6 +239,22 @@ pub(crate) struct Connect {
     pub(crate) port: u16,
     #[command(flatten)]
     pub(crate) direct: Direct,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = TRACE_HELP)]
+pub(crate) struct Trace {
+    /// A trace of umuxd's, or a capture of usbmon (pcap or pcapng); - is standard input
+    pub(crate) file: PathBuf,
+    /// Print one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the payload of one connection, by its number in the ladder
+    #[arg(long, value_name = "CONN", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) follow: Option<u32>,
+    /// Print a table of connections instead of frames
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) summary: bool,
 }
 
 /// Whether to do without a daemon.

@@ -42,6 +42,11 @@ impl Failure {
         Failure::new(Status::Usage, line)
     }
 
+    /// What went wrong has been said already, on standard output.
+    pub(crate) fn told() -> Self {
+        Failure { status: Status::Failed, lines: Vec::new() }
+    }
+
     /// Nothing went wrong, but there is nothing left to do.
     pub(crate) fn done() -> Self {
         Failure { status: Status::Done, lines: Vec::new() }

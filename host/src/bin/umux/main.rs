@@ -18,6 +18,7 @@ mod output;
 mod phones;
 mod records;
 mod source;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -55,6 +56,7 @@ async fn run(Cli { socket, command }: Cli) -> Result<(), Failure> {
             let (source, _trace) = source(socket, &it.direct)?;
             connect::run(source, it).await
         }
+        Command::Trace(it) => trace::run(&it),
         Command::PairRecord(command) => records::run(&daemon(socket)?, command).await,
         #[cfg(feature = "simulate")]
         Command::Demo => demo::run().await,
