@@ -42,6 +42,7 @@ pub mod cable;
 pub mod controller;
 pub mod cpu;
 pub mod firmware;
+#[cfg(not(target_family = "wasm"))]
 pub mod live;
 pub mod pc;
 pub mod scenes;

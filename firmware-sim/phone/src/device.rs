@@ -1,8 +1,8 @@
 //! The phone as its USB host controller sees it: addresses, tokens, packets, handshakes.
 //!
 //! For simulators of a bus and for cables that carry packets. It reads no clock and no socket:
-//! `now` is an argument, and mapped ports are served by [`MappedPorts`] on an executor, if there is
-//! one. Control transfers come whole, since nobody interleaves their stages; bulk transactions come
+//! `now` is an argument, and mapped ports are served by [`MappedPorts`] on an
+//! executor, if there is one. Control transfers come whole, since nobody interleaves their stages; bulk transactions come
 //! one packet at a time, with the data toggles of USB 2.0 §8.6, so that a handshake may be lost.
 //! Left out: the other interfaces' endpoints, which answer NAK for ever, as those of a phone with
 //! nothing to say.
@@ -11,9 +11,12 @@ use crate::control::{Answer, ControlEndpoint, Setup};
 use crate::descriptors::{MUX_IN, MUX_OUT};
 use crate::identity::Identity;
 use crate::options::{Options, Quirk};
-use crate::outside::{MappedPorts, Outside};
+#[cfg(not(target_family = "wasm"))]
+use crate::outside::MappedPorts;
+use crate::outside::Outside;
 use crate::phone::{Counters, Phone};
 use std::fmt;
+#[cfg(not(target_family = "wasm"))]
 use std::task::Waker;
 use std::time::Duration;
 use usbmux_core::Instant;
@@ -366,6 +369,7 @@ impl Device {
 
     /// Makes the task that serves mapped ports from now on; without one they refuse. `waker` is
     /// woken when a tick is due because of them.
+    #[cfg(not(target_family = "wasm"))]
     pub fn serve_mapped_ports(&mut self, waker: Waker) -> MappedPorts {
         self.outside.serve(waker)
     }

@@ -29,6 +29,12 @@
 //! # Quirks
 //!
 //! Each fault or oddity seen on real phones can be switched on by name: see [`Quirk`].
+//!
+//! # In a browser
+//!
+//! Compiled to WebAssembly it is the same phone with packets ([`device`]) and without cables: there are
+//! no sockets, and mapped ports refuse.
+#![cfg_attr(target_family = "wasm", allow(dead_code, reason = "what only the cables use"))]
 
 pub mod control;
 pub mod descriptors;
@@ -37,22 +43,35 @@ mod endpoint;
 mod frames;
 mod identity;
 mod options;
+#[cfg(not(target_family = "wasm"))]
+mod outside;
+#[cfg(target_family = "wasm")]
+#[path = "nowhere.rs"]
 mod outside;
 mod phone;
+#[cfg(not(target_family = "wasm"))]
 mod plug;
+#[cfg(not(target_family = "wasm"))]
 mod remote;
 mod services;
+#[cfg(not(target_family = "wasm"))]
 pub mod usbip;
+#[cfg(not(target_family = "wasm"))]
 pub mod usbredir;
+#[cfg(not(target_family = "wasm"))]
 pub mod vhci;
 
 pub use identity::Identity;
 pub use options::{
     HIGH_SPEED_PACKET, Options, QUIRK_NAMES, Quirk, Quirks, SUPER_SPEED_PACKET, UnknownQuirk,
 };
+#[cfg(not(target_family = "wasm"))]
 pub use outside::MappedPorts;
 pub use phone::Counters;
+#[cfg(not(target_family = "wasm"))]
 pub use plug::{PhoneTask, Plug, Unplugged};
+#[cfg(not(target_family = "wasm"))]
 pub use remote::probe::{Carried, MuxEndpoint, Probe, Traffic};
+#[cfg(not(target_family = "wasm"))]
 pub use remote::{CableError, Ended};
 pub use services::{CHARGEN, DISCARD, ECHO, LOCKDOWND};

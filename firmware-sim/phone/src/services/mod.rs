@@ -9,6 +9,7 @@ mod chargen;
 mod discard;
 mod echo;
 mod lockdownd;
+#[cfg(not(target_family = "wasm"))]
 pub(crate) mod mapped;
 
 use crate::identity::Identity;
