@@ -1,8 +1,8 @@
 //! The cap: 65535 bytes pass, 65536 do not.
 
-use super::ladder::Ladder;
 use super::messages::{Frame, Message};
 use super::small_host::SmallHost;
+use super::story::{Story, Who};
 use super::{Scene, SceneError};
 use crate::time::Nanos;
 use usbmux_core::{Config, Zlp};
@@ -38,18 +38,17 @@ const HEADERS: usize = 36;
 ///
 /// See [`SceneError`].
 pub fn cap() -> Result<Scene<CapFacts>, SceneError> {
-    let mut ladder = Ladder::new(false);
+    let mut story = Story::new();
     let mut facts = CapFacts::default();
-    ladder.text(
+    story.text(
         "A frame has at most 65535 bytes, headers included. A host that has 4 KiB for payload, and USB \
          packets of 64 bytes, can still send and receive the longest one.",
     );
-    longest(&mut ladder, &mut facts)?;
-    facts.lost_if_forgiven = one_more(&mut ladder, &mut facts, true)?;
-    facts.lost_if_strict = one_more(&mut ladder, &mut facts, false)?;
-    ladder.blank();
-    explain(&mut ladder, &facts);
-    Ok(Scene { picture: ladder.into_lines(), facts })
+    longest(&mut story, &mut facts)?;
+    facts.lost_if_forgiven = one_more(&mut story, &mut facts, true)?;
+    facts.lost_if_strict = one_more(&mut story, &mut facts, false)?;
+    explain(&mut story, &facts);
+    Ok(Scene { entries: story.into_entries(), facts })
 }
 
 fn config() -> Config {
@@ -57,12 +56,12 @@ fn config() -> Config {
     Config { max_frame, zlp: Zlp::Explicit, ..Config::DONGLE }
 }
 
-fn longest(ladder: &mut Ladder, facts: &mut CapFacts) -> Result<(), SceneError> {
-    ladder.act("1. The longest frame, there and back: the echo of 65499 bytes");
+fn longest(story: &mut Story, facts: &mut CapFacts) -> Result<(), SceneError> {
+    story.act("1. The longest frame, there and back: the echo of 65499 bytes");
     let mut phone = Options::new(1);
     phone.max_frame = u16::MAX;
     let mut host = SmallHost::linked(&phone, config())?;
-    ladder.begin_at(host.now());
+    story.begin_at(host.now());
     host.messages.clear();
     let conn = host.connect(ECHO, 65536)?;
     let payload = SmallHost::LONGEST - HEADERS;
@@ -71,20 +70,22 @@ fn longest(ladder: &mut Ladder, facts: &mut CapFacts) -> Result<(), SceneError> 
     host.until("the last ACK", |host| host.unacknowledged(conn) == 0)?;
     host.linger(Nanos::from_millis(5));
     for message in &host.messages {
-        ladder.message(message, 64);
+        story.message(message, 64);
         let longest =
             if message.from_phone { &mut facts.longest_in } else { &mut facts.longest_out };
         *longest = (*longest).max((message.bytes.len(), message.packets.len()));
     }
     facts.most_buffered = host.most_buffered;
-    ladder
-        .remark(1, &format!("at most {} bytes of it were in memory at a time", host.most_buffered));
+    story.remark(
+        Who::Host,
+        &format!("at most {} bytes of it were in memory at a time", host.most_buffered),
+    );
     Ok(())
 }
 
 /// Sends one byte too many; how many of two connections that costs.
-fn one_more(ladder: &mut Ladder, facts: &mut CapFacts, lenient: bool) -> Result<usize, SceneError> {
-    ladder.act(match lenient {
+fn one_more(story: &mut Story, facts: &mut CapFacts, lenient: bool) -> Result<usize, SceneError> {
+    story.act(match lenient {
         true => "2. One byte more, and a phone that forgives a missing frame number (lenient-seq)",
         false => "3. One byte more, and a phone as they are",
     });
@@ -93,7 +94,7 @@ fn one_more(ladder: &mut Ladder, facts: &mut CapFacts, lenient: bool) -> Result<
         phone.quirks.push(Quirk::LenientSeq);
     }
     let mut host = SmallHost::linked(&phone, config())?;
-    ladder.begin_at(host.now());
+    story.begin_at(host.now());
     let victim = host.connect(DISCARD, 4096)?;
     let other = host.connect(ECHO, 4096)?;
     host.linger(Nanos::from_millis(1));
@@ -109,7 +110,7 @@ fn one_more(ladder: &mut Ladder, facts: &mut CapFacts, lenient: bool) -> Result<
     }
     let said: Vec<Message> = host.messages.split_off(before);
     for message in &said {
-        ladder.message(message, 64);
+        story.message(message, 64);
     }
     let mut texts = said.iter().filter_map(|message| match message.frame().0 {
         Frame::Control(_, text) if message.from_phone => Some(text),
@@ -118,20 +119,19 @@ fn one_more(ladder: &mut Ladder, facts: &mut CapFacts, lenient: bool) -> Result<
     facts.complaint = texts.next().unwrap_or_default();
     facts.second_complaint = texts.next().unwrap_or_default();
     let lost = [victim, other].iter().filter(|conn| host.line(**conn).ended).count();
-    ladder.remark(1, &format!("{lost} of 2 connections ended"));
+    story.remark(Who::Host, &format!("{lost} of 2 connections ended"));
     Ok(lost)
 }
 
-fn explain(ladder: &mut Ladder, facts: &CapFacts) {
+fn explain(story: &mut Story, facts: &CapFacts) {
     let (length, packets) = facts.longest_out;
-    ladder.text(&format!(
+    story.text(&format!(
         "The frame of {length} bytes went out in {packets} packets and came back in {}; the host never \
          held more than {} bytes of it, of the 4 KiB that it would have, because the engine owns no payload: it writes a header in \
          front of bytes that are yet to come, and hands out bytes as they arrive.",
         facts.longest_in.1, facts.most_buffered,
     ));
-    ladder.blank();
-    ladder.text(&format!(
+    story.text(&format!(
         "With one byte more the phone's read buffer is full before a short packet ends the message. It \
          says `{}` and drops the message. The bytes are gone for ever, since nothing is ever sent \
          again: the phone sees a gap in that connection and resets it ({} of 2 connections lost). A \
@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_longest_frame_passes_and_one_byte_more_does_not() {
-        let Scene { picture, facts } = cap().unwrap();
+        let scene = cap().unwrap();
+        let (picture, facts) = (scene.picture(), scene.facts);
         check_picture(&picture);
         let expected = CapFacts {
             longest_out: (65535, 1024),

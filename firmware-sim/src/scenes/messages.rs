@@ -32,8 +32,8 @@ pub enum Frame {
     Control(u8, String),
     /// A segment.
     Tcp {
-        /// tx_seq of its frame.
-        number: u16,
+        /// tx_seq of its frame; none in version 1.
+        number: Option<u16>,
         /// Its header.
         header: TcpHeader,
         /// How many bytes of payload.
@@ -90,8 +90,18 @@ impl Message {
     }
 }
 
+/// The long header, where there is one, and what is behind the header. In the short one of version 1
+/// there is no magic.
+fn split(frame: &[u8]) -> (Option<HeaderV2>, &[u8]) {
+    let long = frame.split_first_chunk::<HEADER_V2>();
+    match long.map(|(header, body)| (HeaderV2::parse(header), body)) {
+        Some((header, body)) if header.magic.is_known() => (Some(header), body),
+        _ => (None, frame.get(HEADER_V1..).unwrap_or_default()),
+    }
+}
+
 fn parse(protocol: Protocol, frame: &[u8]) -> Frame {
-    let body = frame.get(HEADER_V2..).unwrap_or_default();
+    let (numbered, body) = split(frame);
     match protocol {
         Protocol::VERSION => {
             let major = frame.get(HEADER_V1..).and_then(|rest| rest.first_chunk::<4>());
@@ -103,17 +113,14 @@ fn parse(protocol: Protocol, frame: &[u8]) -> Frame {
             None => Frame::Unknown,
         },
         Protocol::TCP => {
-            let numbered = frame.first_chunk::<HEADER_V2>();
-            let (Some(numbered), Some(tcp)) = (numbered, body.first_chunk::<TCP_HEADER>()) else {
-                return Frame::Unknown;
-            };
+            let Some(tcp) = body.first_chunk::<TCP_HEADER>() else { return Frame::Unknown };
             let header = TcpHeader::parse(tcp);
             let rest = body.get(TCP_HEADER..).unwrap_or_default();
             let is_reset = header.flags.contains(Flags::RST);
             let text =
                 if is_reset { String::from_utf8_lossy(rest).into_owned() } else { String::new() };
             Frame::Tcp {
-                number: HeaderV2::parse(numbered).tx_seq,
+                number: numbered.map(|header| header.tx_seq),
                 header,
                 payload: rest.len(),
                 text,
@@ -123,21 +130,43 @@ fn parse(protocol: Protocol, frame: &[u8]) -> Frame {
     }
 }
 
+/// What a frame says, in a few words.
+pub fn in_words(frame: &Frame) -> String {
+    match frame {
+        Frame::Version(major) => format!("VERSION {major}"),
+        Frame::Setup => "SETUP".to_owned(),
+        Frame::Control(kind, _) => format!("CONTROL {kind}"),
+        Frame::Unknown => "?".to_owned(),
+        Frame::Tcp { number, header, payload, .. } => {
+            let kind = match header.flags {
+                flags if flags.contains(Flags::RST) => "RST",
+                flags if flags.contains(Flags::SYN) && flags.contains(Flags::ACK) => "SYN|ACK",
+                flags if flags.contains(Flags::SYN) => "SYN",
+                _ if *payload > 0 => "data",
+                _ => "ACK",
+            };
+            let bytes = if kind == "data" { format!(" {payload} B") } else { String::new() };
+            let number = number.map_or(String::new(), |number| format!("#{number} "));
+            format!("{number}{kind}{bytes} win {}", header.window_units)
+        }
+    }
+}
+
 /// Joins packets to messages, each direction for itself.
 #[derive(Debug)]
-pub(super) struct Gatherer {
+pub(crate) struct Gatherer {
     full: usize,
     /// From the dongle, from the phone.
     open: [Option<Message>; 2],
 }
 
 impl Gatherer {
-    pub(super) fn new(full: u16) -> Self {
+    pub(crate) fn new(full: u16) -> Self {
         Gatherer { full: usize::from(full), open: [None, None] }
     }
 
     /// Takes what happened; returns the message that it ended.
-    pub(super) fn take(&mut self, event: &BusEvent) -> Option<Message> {
+    pub(crate) fn take(&mut self, event: &BusEvent) -> Option<Message> {
         let (from_phone, bytes) = match &event.what {
             Happening::In { bytes } => (true, bytes),
             Happening::Out { bytes } => (false, bytes),

@@ -1,19 +1,22 @@
 //! Scenes to learn from: the real engine, firmware and phone on the simulated board, in virtual time,
 //! with everything written down and explained.
 //!
-//! A scene returns a picture, and the facts of the run that its explanation speaks of. Nothing in a
+//! A scene returns what it tells, of which a terminal and a page draw their pictures, and the facts of the run that its explanation speaks of. Nothing in a
 //! picture is drawn from memory: every arrow was a packet or a frame.
 
 mod cap;
-mod ladder;
 mod messages;
 mod small_host;
 mod stage;
+mod story;
+mod terminal;
 mod window;
 mod zlp;
 
 pub use cap::{CapFacts, cap};
-pub use messages::{Frame, Message};
+pub(crate) use messages::Gatherer;
+pub use messages::{Frame, Message, in_words};
+pub use story::{Arrow, Entry, Who};
 pub use window::{WindowFacts, window};
 pub use zlp::{Heard, ZlpFacts, zlp};
 
@@ -26,10 +29,17 @@ pub const WIDTH: usize = 100;
 /// What was to be seen in a scene.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scene<F> {
-    /// The picture, line by line.
-    pub picture: Vec<String>,
+    /// What it tells, in order.
+    pub entries: Vec<Entry>,
     /// What happened.
     pub facts: F,
+}
+
+impl<F> Scene<F> {
+    /// The picture for a terminal, line by line, none wider than [`WIDTH`].
+    pub fn picture(&self) -> Vec<String> {
+        terminal::draw(&self.entries)
+    }
 }
 
 /// A scene did not come to its end.

@@ -1,8 +1,8 @@
 //! A board with everything written down: what the scenes with the whole firmware stand on.
 
 use super::SceneError;
-use super::ladder::Ladder;
 use super::messages::{Gatherer, Message};
+use super::story::{Story, Who};
 use crate::board::{Board, BoardOptions};
 use crate::bus::{BusEvent, Happening};
 use crate::cable::{End, SentFrame};
@@ -135,12 +135,12 @@ impl Segment {
 }
 
 /// Draws what happened, segments without payload left out.
-pub(super) fn draw(ladder: &mut Ladder, event: &Event, full: u16) {
+pub(super) fn draw(story: &mut Story, event: &Event, full: u16) {
     match event {
-        Event::Message(message) => ladder.message(message, full),
+        Event::Message(message) => story.message(message, full),
         Event::Segment { at, from_dongle, segment } => {
             if let Some(words) = segment.in_words() {
-                ladder.ethernet(*at, *from_dongle, &words);
+                story.ethernet(*at, *from_dongle, &words);
             }
         }
         Event::Bus(BusEvent { what, .. }) => {
@@ -149,7 +149,7 @@ pub(super) fn draw(ladder: &mut Ladder, event: &Event, full: u16) {
                 Happening::Reset => "resets the port",
                 _ => return,
             };
-            ladder.remark(1, remark);
+            story.remark(Who::Host, remark);
         }
     }
 }

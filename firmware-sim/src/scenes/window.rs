@@ -1,8 +1,8 @@
 //! The window: announced, scaled by 8 bits, closing to 0 and reopening; and a phone that overruns.
 
-use super::ladder::Ladder;
 use super::messages::{Frame, Message};
 use super::stage::{Event, Stage, draw};
+use super::story::{Story, Who};
 use super::{Scene, SceneError};
 use crate::board::BoardOptions;
 use crate::pc::client::{Content, Progress, Stream};
@@ -49,39 +49,38 @@ const PAUSE: Nanos = Nanos::from_millis(50);
 ///
 /// See [`SceneError`].
 pub fn window() -> Result<Scene<WindowFacts>, SceneError> {
-    let mut ladder = Ladder::new(true);
+    let mut story = Story::new();
     let mut facts = WindowFacts::default();
-    ladder.text(
+    story.text(
         "A window says how many bytes the other side may still send. Its field counts in steps of 256 \
          bytes: `win 16` is 4096 bytes, the dongle's buffer for one connection towards Ethernet. An arrow \
          stands at the time when its last packet arrived.",
     );
-    closing(&mut ladder, &mut facts)?;
-    overrun(&mut ladder, &mut facts)?;
-    ladder.blank();
-    explain(&mut ladder, &facts);
-    Ok(Scene { picture: ladder.into_lines(), facts })
+    closing(&mut story, &mut facts)?;
+    overrun(&mut story, &mut facts)?;
+    explain(&mut story, &facts);
+    Ok(Scene { entries: story.into_entries(), facts })
 }
 
-fn closing(ladder: &mut Ladder, facts: &mut WindowFacts) -> Result<(), SceneError> {
-    ladder.act(
+fn closing(story: &mut Story, facts: &mut WindowFacts) -> Result<(), SceneError> {
+    story.act(
         "1. A program on the PC connects to the phone's character generator and does not read",
     );
     let options = BoardOptions { forwards: FORWARDS.to_vec(), ..BoardOptions::default() };
     let mut stage = Stage::new(&options)?;
-    ladder.begin_at(stage.board.now());
+    story.begin_at(stage.board.now());
     let mut stream = Stream::new(19, Content::Chargen(WANTED), 1).with_receive_buffer(PC_BUFFER);
     stream.pause(true);
     stage.streams.0.push(stream);
     stage.linger(PAUSE);
     let events = stage.events();
     let closed_at = phone_messages(&events).last().map(|message| message.ended);
-    show(ladder, facts, events, stage.full);
+    show(story, facts, events, stage.full);
     facts.before_closing = facts.sent_by_phone.iter().sum();
-    ladder.remark(2, "waits for the dongle");
-    ladder.remark(1, "waits for the PC");
-    ladder.remark(0, "does not read");
-    ladder.remark(0, "reads again");
+    story.remark(Who::Phone, "waits for the dongle");
+    story.remark(Who::Host, "waits for the PC");
+    story.remark(Who::Pc, "does not read");
+    story.remark(Who::Pc, "reads again");
     if let Some(stream) = stage.streams.0.first_mut() {
         stream.pause(false);
     }
@@ -91,7 +90,7 @@ fn closing(ladder: &mut Ladder, facts: &mut WindowFacts) -> Result<(), SceneErro
     if let (Some(from), Some(to)) = (closed_at, reopened_at) {
         facts.closed_for = to - from;
     }
-    show(ladder, facts, events, stage.full);
+    show(story, facts, events, stage.full);
     facts.received = stage.streams.received();
     Ok(())
 }
@@ -103,13 +102,13 @@ fn phone_messages(events: &[Event]) -> impl Iterator<Item = &Message> {
     })
 }
 
-fn overrun(ladder: &mut Ladder, facts: &mut WindowFacts) -> Result<(), SceneError> {
-    ladder
+fn overrun(story: &mut Story, facts: &mut WindowFacts) -> Result<(), SceneError> {
+    story
         .act("2. The same with a phone that ignores the window (overrun), and a second connection");
     let mut options = BoardOptions { forwards: FORWARDS.to_vec(), ..BoardOptions::default() };
     options.phone.quirks.push(Quirk::Overrun);
     let mut stage = Stage::new(&options)?;
-    ladder.begin_at(stage.board.now());
+    story.begin_at(stage.board.now());
     let mut victim = Stream::new(19, Content::Chargen(WANTED), 1).with_receive_buffer(PC_BUFFER);
     victim.pause(true);
     stage.streams.0.push(Stream::new(7, Content::Echo(20), 2));
@@ -131,14 +130,14 @@ fn overrun(ladder: &mut Ladder, facts: &mut WindowFacts) -> Result<(), SceneErro
         Event::Message(message) => matches!(message.frame().0, Frame::Version(_)),
         _ => false,
     });
-    show(ladder, &mut other, events, stage.full);
+    show(story, &mut other, events, stage.full);
     let mut streams = stage.streams.0.iter().map(Stream::progress);
     (facts.bystander, facts.overrun) = (streams.next(), streams.next());
     Ok(())
 }
 
 /// Draws what happened; a phone that floods is drawn a few times only.
-fn show(ladder: &mut Ladder, facts: &mut WindowFacts, events: Vec<Event>, full: u16) {
+fn show(story: &mut Story, facts: &mut WindowFacts, events: Vec<Event>, full: u16) {
     const FLOOD: usize = 3;
     let mut pc_window = None;
     let (mut resets, mut left_out) = (0, 0);
@@ -155,7 +154,7 @@ fn show(ladder: &mut Ladder, facts: &mut WindowFacts, events: Vec<Event>, full: 
             }
             let missing = std::mem::take(&mut left_out);
             if missing > 0 {
-                ladder.left_out(&format!("{missing} more of these"));
+                story.left_out(&format!("{missing} more of these"));
             }
         }
         if let Event::Segment { at, from_dongle: false, segment } = &event
@@ -163,10 +162,10 @@ fn show(ladder: &mut Ladder, facts: &mut WindowFacts, events: Vec<Event>, full: 
             && pc_window != Some(segment.window)
         {
             pc_window = Some(segment.window);
-            ladder.ethernet(*at, false, &format!("ACK, window {}", segment.window));
+            story.ethernet(*at, false, &format!("ACK, window {}", segment.window));
             continue;
         }
-        draw(ladder, &event, full);
+        draw(story, &event, full);
     }
 }
 
@@ -178,8 +177,8 @@ fn note_frame(facts: &mut WindowFacts, from_phone: bool, header: &TcpHeader, pay
     }
 }
 
-fn explain(ladder: &mut Ladder, facts: &WindowFacts) {
-    ladder.text(&format!(
+fn explain(story: &mut Story, facts: &WindowFacts) {
+    story.text(&format!(
         "While nobody reads, the PC's socket fills first ({PC_BUFFER} bytes), then the dongle's buffer: \
          {} bytes in all. Each ACK announces the room that is left, and less than 256 bytes of it is \
          `win 0`. The phone was silent for {:.0} ms and lost nothing: as the program read, the window \
@@ -188,9 +187,8 @@ fn explain(ladder: &mut Ladder, facts: &WindowFacts) {
         facts.before_closing,
         facts.closed_for.as_millis_f64(),
     ));
-    ladder.blank();
     let fate = |progress: Option<Progress>| progress.map_or(String::new(), |p| p.to_string());
-    ladder.text(&format!(
+    story.text(&format!(
         "A phone that sends more than the window allows finds no room for it, and nothing is ever sent \
          twice: that connection ends (`{}`), at its first byte too many. The other one has to wait \
          until the phone's queue is empty, and comes to its end (`{}`), in the same session.",
@@ -207,7 +205,8 @@ mod tests {
 
     #[test]
     fn the_window_closes_reopens_and_ends_one_connection_that_overruns_it() {
-        let Scene { picture, facts } = window().unwrap();
+        let scene = window().unwrap();
+        let (picture, facts) = (scene.picture(), scene.facts);
         check_picture(&picture);
         assert_eq!(facts.announced_units[..2], [16, 16], "4096 bytes in the SYN");
         let closed = facts.announced_units.iter().rposition(|units| *units == 0).unwrap();

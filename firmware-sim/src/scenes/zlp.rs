@@ -1,8 +1,8 @@
 //! Zero-length packets: sent, trimmed away, lost.
 
-use super::ladder::Ladder;
 use super::messages::{Frame, Message};
 use super::stage::{Event, Stage, draw};
+use super::story::Story;
 use super::{Scene, SceneError};
 use crate::board::BoardOptions;
 use crate::bus::Happening;
@@ -58,20 +58,19 @@ const WHOLE_PACKETS: u16 = 1024;
 ///
 /// See [`SceneError`].
 pub fn zlp() -> Result<Scene<ZlpFacts>, SceneError> {
-    let mut ladder = Ladder::new(true);
-    ladder.text(
+    let mut story = Story::new();
+    story.text(
         "A USB transfer ends with a packet that is not full. A frame of 64 bytes fills its packet, so an \
          empty one (ZLP) must follow; a program on the PC sends 28 bytes, which make such a frame.",
     );
     let facts = ZlpFacts {
-        sent: echo(&mut ladder, "1. Sent: the driver sends the ZLP", Zlp::Explicit, false)?,
-        trimmed: echo(&mut ladder, "2. Trimmed away: the engine's default", Zlp::Trim, false)?,
-        lost: echo(&mut ladder, "3. Lost: the driver forgets the ZLP", Zlp::Explicit, true)?,
-        glued: glued(&mut ladder)?,
+        sent: echo(&mut story, "1. Sent: the driver sends the ZLP", Zlp::Explicit, false)?,
+        trimmed: echo(&mut story, "2. Trimmed away: the engine's default", Zlp::Trim, false)?,
+        lost: echo(&mut story, "3. Lost: the driver forgets the ZLP", Zlp::Explicit, true)?,
+        glued: glued(&mut story)?,
     };
-    ladder.blank();
-    explain(&mut ladder, &facts);
-    Ok(Scene { picture: ladder.into_lines(), facts })
+    explain(&mut story, &facts);
+    Ok(Scene { entries: story.into_entries(), facts })
 }
 
 fn stage(config: Config) -> Result<Stage, SceneError> {
@@ -81,11 +80,11 @@ fn stage(config: Config) -> Result<Stage, SceneError> {
 }
 
 /// A program says something of a packet's length, then something short, three times in all.
-fn echo(ladder: &mut Ladder, heading: &str, zlp: Zlp, forgets: bool) -> Result<Heard, SceneError> {
+fn echo(story: &mut Story, heading: &str, zlp: Zlp, forgets: bool) -> Result<Heard, SceneError> {
     const PARTS: [u64; 3] = [EXACT, 10, 10];
-    ladder.act(heading);
+    story.act(heading);
     let mut stage = stage(Config { zlp, ..Config::DONGLE })?;
-    ladder.begin_at(stage.board.now());
+    story.begin_at(stage.board.now());
     stage.board.usb.swallow_zlps(forgets);
     stage.streams.0.push(Stream::new(7, Content::Echo(PARTS.iter().sum()), 1));
     let mut allowed = 0;
@@ -96,15 +95,15 @@ fn echo(ladder: &mut Ladder, heading: &str, zlp: Zlp, forgets: bool) -> Result<H
         }
         stage.linger(Nanos::from_millis(10));
     }
-    finish(ladder, stage)
+    finish(story, stage)
 }
 
 /// A program sends a lot, and every packet is full.
-fn glued(ladder: &mut Ladder) -> Result<Heard, SceneError> {
-    ladder.act("4. Lost, with nothing but full packets: 80000 bytes to the discard service");
+fn glued(story: &mut Story) -> Result<Heard, SceneError> {
+    story.act("4. Lost, with nothing but full packets: 80000 bytes to the discard service");
     let config = Config { zlp: Zlp::Explicit, max_frame: WHOLE_PACKETS, ..Config::DONGLE };
     let mut stage = stage(config)?;
-    ladder.begin_at(stage.board.now());
+    story.begin_at(stage.board.now());
     stage.board.usb.swallow_zlps(true);
     stage.streams.0.push(Stream::new(9, Content::Discard(80_000), 1));
     stage.linger(Nanos::from_millis(200));
@@ -112,11 +111,11 @@ fn glued(ladder: &mut Ladder) -> Result<Heard, SceneError> {
     stage.streams.0.push(Stream::new(7, Content::Echo(10), 2));
     stage.until("the end of the connection", |_, streams| streams.are_over())?;
     stage.linger(Nanos::from_millis(10));
-    finish(ladder, stage)
+    finish(story, stage)
 }
 
 /// Draws what happened; what repeats itself is drawn a few times only.
-fn finish(ladder: &mut Ladder, mut stage: Stage) -> Result<Heard, SceneError> {
+fn finish(story: &mut Story, mut stage: Stage) -> Result<Heard, SceneError> {
     const REPEATS: usize = 2;
     let mut heard = Heard::default();
     let (mut forgotten, mut segments) = (0, 0);
@@ -125,7 +124,7 @@ fn finish(ladder: &mut Ladder, mut stage: Stage) -> Result<Heard, SceneError> {
             Event::Message(message) => {
                 note_message(&mut heard, message);
                 if forgotten > REPEATS {
-                    ladder.left_out(&format!("{forgotten} frames, {forgotten} ZLPs forgotten"));
+                    story.left_out(&format!("{forgotten} frames, {forgotten} ZLPs forgotten"));
                 }
                 (forgotten, segments) = (0, 0);
                 false
@@ -142,7 +141,7 @@ fn finish(ladder: &mut Ladder, mut stage: Stage) -> Result<Heard, SceneError> {
             _ => false,
         };
         if !hidden {
-            draw(ladder, &event, stage.full);
+            draw(story, &event, stage.full);
         }
     }
     let stream = stage.streams.0.first();
@@ -162,23 +161,21 @@ fn note_message(heard: &mut Heard, message: &Message) {
     }
 }
 
-fn explain(ladder: &mut Ladder, facts: &ZlpFacts) {
+fn explain(story: &mut Story, facts: &ZlpFacts) {
     let says = |heard: &Heard| heard.phone_says.first().cloned().unwrap_or_default();
-    ladder.text(&format!(
+    story.text(&format!(
         "Sent, the ZLP costs a packet and the {} bytes come back. Trimmed away, the frame is one byte \
          shorter and the byte goes with the next one: no ZLP is ever needed ({} sent), so none can be \
          lost. That is why trimming is the default.",
         facts.sent.echoed, facts.trimmed.zlps,
     ));
-    ladder.blank();
-    ladder.text(&format!(
+    story.text(&format!(
         "Lost, the phone goes on reading: the next frame sticks to the first, and is dropped as its \
          tail. Nobody complains until a third frame has a number that is one too high: `{}`. From then \
          on the session is dead; the dongle notices, ends its connections and says VERSION again.",
         says(&facts.lost),
     ));
-    ladder.blank();
-    ladder.text(&format!(
+    story.text(&format!(
         "When every packet is full, frame sticks to frame until the phone's read buffer is full: `{}`. \
          That sentence in a phone's log means a lost ZLP.",
         says(&facts.glued),
@@ -193,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_zlp_is_sent_trimmed_away_or_lost() {
-        let Scene { picture, facts } = zlp().unwrap();
+        let scene = zlp().unwrap();
+        let (picture, facts) = (scene.picture(), scene.facts);
         check_picture(&picture);
         let ZlpFacts { sent, trimmed, lost, glued } = facts;
         assert!(sent.messages.contains(&64) && sent.zlps == 1 && sent.echoed == 48, "{sent:?}");

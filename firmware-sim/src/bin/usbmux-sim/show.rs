@@ -7,9 +7,9 @@ use usbmux_firmware_sim::scenes;
 
 pub(crate) fn run(scene: SceneName) -> Result<(), Failure> {
     let picture = match scene {
-        SceneName::Cap => scenes::cap().map(|scene| scene.picture),
-        SceneName::Zlp => scenes::zlp().map(|scene| scene.picture),
-        SceneName::Window => scenes::window().map(|scene| scene.picture),
+        SceneName::Cap => scenes::cap().map(|scene| scene.picture()),
+        SceneName::Zlp => scenes::zlp().map(|scene| scene.picture()),
+        SceneName::Window => scenes::window().map(|scene| scene.picture()),
     };
     print(&picture.map_err(Failure::failed)?)
 }
