@@ -7,7 +7,8 @@
 //! | floor | file | what it does |
 //! |---|---|---|
 //! | command | `bin/usbmux-sim/` | `usbmux-sim`: dongle, phone, show, ram |
-//! | to learn from | `scenes/` | the cap, zero-length packets, the window: runs with a picture |
+//! | to learn from | `lab/` | host and phone step by step, with somebody who interferes |
+//! | | `scenes/` | the cap, zero-length packets, the window: runs with a picture |
 //! | real time | `live/` | lets programs of this machine in, simulated time follows the clock |
 //! | world | `board.rs` | everything that happens, in the order of its time |
 //! | PC | `pc/` | TCP stack with delayed ACK, DHCP server, scripted programs |
@@ -42,6 +43,7 @@ pub mod cable;
 pub mod controller;
 pub mod cpu;
 pub mod firmware;
+pub mod lab;
 #[cfg(not(target_family = "wasm"))]
 pub mod live;
 pub mod pc;

@@ -19,7 +19,7 @@ use std::fmt;
 #[cfg(not(target_family = "wasm"))]
 use std::task::Waker;
 use std::time::Duration;
-use usbmux_core::Instant;
+use usbmux_core::{Instant, LinkState};
 
 /// What a program on the phone needs to wake up when bytes have arrived for it; a guess. Until then
 /// they are not read, and an RST of the host's loses them.
@@ -196,6 +196,17 @@ impl Device {
     /// Whether the cable is in.
     pub fn is_plugged(&self) -> bool {
         self.plugged
+    }
+
+    /// Where its engine's link stands.
+    pub fn link(&self) -> LinkState {
+        self.phone.link()
+    }
+
+    /// Gives it the quirk [`Overrun`](Quirk::Overrun) or takes it away, from the next frame of the
+    /// host's on.
+    pub fn overrun(&mut self, overruns: bool) {
+        self.phone.overrun(overruns);
     }
 
     /// The cable goes in; the quirk `unplug` counts its time from here. With the quirk `replug` it

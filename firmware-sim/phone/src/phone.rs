@@ -195,6 +195,15 @@ impl Phone {
         self.mux.connections()
     }
 
+    pub(crate) fn link(&self) -> LinkState {
+        self.mux.link()
+    }
+
+    /// Whether it looks at the host's windows from now on.
+    pub(crate) fn overrun(&mut self, overruns: bool) {
+        self.odd.overrun = overruns;
+    }
+
     /// The cable goes in.
     pub(crate) fn plug_in(&mut self, now: Instant) {
         self.mux.attach(now, self.max_packet);
