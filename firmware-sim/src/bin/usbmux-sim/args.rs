@@ -24,6 +24,12 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Lets programs of this machine use a phone through the simulated dongle, until interrupted
     Dongle(DongleArgs),
+    /// Writes a page to learn from, in which the engine itself runs: a file for any browser
+    Page {
+        /// The folder that it is written to
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Prints what the firmware does with the RAM of a board
     Ram {
         /// Of a board with so much RAM only

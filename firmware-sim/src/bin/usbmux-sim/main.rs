@@ -7,6 +7,7 @@ mod args;
 mod dongle;
 mod failure;
 mod lessons;
+mod page;
 mod phone;
 mod plug;
 mod ports;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Dongle(arguments) => dongle::run(arguments),
+        Command::Page { out } => page::run(&out),
         Command::Ram { ram } => ram::run(ram),
         Command::Show { scene } => show::run(scene),
         Command::Lessons { which } => lessons::run(which.as_deref()),
