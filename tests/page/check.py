@@ -3,10 +3,12 @@
 import argparse
 import pathlib
 import re
+import subprocess
 import sys
 import time
 import traceback
 
+import capture
 import terminal
 from browser import Browser
 
@@ -111,8 +113,8 @@ def undone(browser):
 
 
 class Checks:
-    def __init__(self, browser, program, pictures):
-        self.browser, self.program, self.pictures = browser, program, pictures
+    def __init__(self, browser, program, scratch, pictures):
+        self.browser, self.program, self.scratch, self.pictures = browser, program, scratch, pictures
 
     def scenes_say_what_the_terminal_says(self):
         browser = self.browser
@@ -226,6 +228,26 @@ class Checks:
         assert len(browser.ladder()) == rows
         return f"{len(order)} stops"
 
+    def a_trace_says_what_umux_trace_says(self):
+        browser = self.browser
+        path = self.scratch / "lost.pcap"
+        frames = capture.write(path)
+        told = subprocess.run([self.program.parent / "umux", "trace", path, "--summary"], capture_output=True, text=True).stdout
+        browser.at("#file").send_keys(str(path))
+        self.until(lambda: "lost.pcap" in browser.text("#title"), "the file is not shown")
+        words = " ".join(browser.text("#purpose").split())
+        assert len(words) > 40 and words in " ".join(told.split()), f"the page says {words!r}, umux trace {told!r}"
+        assert len(browser.every("#ladder li.message")) == frames
+        assert browser.every("#ladder li.bad"), "no violation is marked"
+        browser.press("step")
+        assert len(browser.every("#bytes .byte")) == 20
+        self.picture("trace")
+        path.write_bytes(b"this is no capture")
+        browser.at("#file").send_keys(str(path))
+        self.until(lambda: not browser.every("#ladder li"), "what is no capture is shown")
+        assert len(browser.text("#purpose")) > 20
+        return f"{frames} frames"
+
     def everything_has_a_name(self):
         browser = self.browser
         for start in ["lab-window", "scene-window"]:
@@ -308,10 +330,10 @@ def main():
     failed = 0
     try:
         browser.open()
-        checks = Checks(browser, given.program, given.pictures)
+        checks = Checks(browser, given.program, pathlib.Path(given.page).resolve().parent, given.pictures)
         for name in [
             "scenes_say_what_the_terminal_says", "every_row_of_the_scenes_explains_itself", "acts_scenes_and_laboratories_lead_to_each_other",
-            "laboratories_do_what_their_words_promise", "every_button_does_something", "a_keyboard_is_enough",
+            "laboratories_do_what_their_words_promise", "a_trace_says_what_umux_trace_says", "every_button_does_something", "a_keyboard_is_enough",
             "everything_has_a_name", "a_phones_width_is_wide_enough", "light_and_dark_can_be_read",
             "nothing_is_asked_of_any_network",
         ]:

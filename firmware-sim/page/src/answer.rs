@@ -1,6 +1,9 @@
 //! Questions and answers: what the page wants to happen, and what it is told.
 
 use crate::row::{self, Row};
+use crate::trace;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use usbmux_firmware_sim::lab::{Action, Field, Lab, Setup};
 use usbmux_firmware_sim::scenes::{self, Entry, SceneError};
@@ -22,6 +25,8 @@ enum Question {
     Act(Act),
     /// So many rows more.
     Step(u32),
+    /// A trace file, in base64.
+    Trace(String),
     /// Actions are about this connection from now on: the host's port and the phone's.
     Choose(u16, u16),
 }
@@ -62,6 +67,7 @@ enum Act {
 #[serde(rename_all = "snake_case")]
 enum Answer {
     Scene { rows: Vec<Row> },
+    Trace { rows: Vec<Row>, words: Vec<String> },
     Lab { rows: Vec<Row>, state: Box<LabState> },
     Error(String),
 }
@@ -112,6 +118,13 @@ impl Desk {
                 }
                 Err(error) => Answer::Error(error),
             },
+            Question::Trace(file) => {
+                let read = STANDARD.decode(file).map_err(|error| error.to_string());
+                match read.and_then(|bytes| trace::read(&bytes)) {
+                    Ok((rows, words)) => Answer::Trace { rows, words },
+                    Err(error) => Answer::Error(error),
+                }
+            }
             Question::Act(act) => self.with_lab(|lab| {
                 lab.act(act.action());
             }),

@@ -9,7 +9,7 @@
 use crate::answer::Desk;
 use std::cell::RefCell;
 
-/// The longest question, in bytes; buttons ask in a few.
+/// The longest question, in bytes: a trace in base64 and a little more.
 const LONGEST: usize = 64 << 20;
 
 #[derive(Default)]

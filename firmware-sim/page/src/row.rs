@@ -165,6 +165,25 @@ pub(crate) fn of_message(message: &Message, known: usize, view: &mut View, full:
     }
 }
 
+/// Something that is to be said between frames.
+pub(crate) fn of_mark(
+    at: Nanos,
+    by_phone: bool,
+    text: &str,
+    bad: bool,
+    view: Option<&View>,
+) -> Row {
+    Row {
+        kind: "note",
+        from: if by_phone { "phone" } else { "host" },
+        at: millis(at),
+        label: text.to_owned(),
+        bad,
+        view: view.map(|view| standing(view, &[])),
+        ..Row::default()
+    }
+}
+
 /// A heading.
 pub(crate) fn heading(text: &str) -> Row {
     Row { kind: "act", label: text.to_owned(), ..Row::default() }

@@ -112,6 +112,12 @@
       at("see").textContent = "Nothing more happens by itself. Do something: the buttons are yours.";
       return false;
     }
+    if (now.kind === "trace") {
+      const next = usbmux.ladder.neighbour(now.chosen, 1);
+      if (next === now.chosen) return false;
+      look(next, false);
+      return true;
+    }
     while (now.hidden.length) {
       const row = now.hidden.shift();
       reveal(row);
@@ -230,9 +236,20 @@
 
   const showScene = (start) => showRows("scene", start, ask({ scene: start.id }).rows);
 
+  /** Shows a trace file, all of it at once, or why it cannot be shown. */
+  const showTrace = (name, answer, complaint) => {
+    const words = answer ? answer.words.join("\n") : complaint;
+    showRows("trace", { id: "", title: `The trace ${name}`, purpose: words, labs: [] }, answer ? answer.rows : []);
+    all();
+    const first = now.rows.findIndex(isShown);
+    if (first >= 0) look(first, false);
+    else nothing(words);
+  };
+
   const startOver = () => {
     if (now.kind === "lab") showLab(now.start, now.setup);
-    else showScene(now.start);
+    else if (now.kind === "scene") showScene(now.start);
+    else look(now.rows.findIndex(isShown), false);
   };
 
   const route = () => {
@@ -284,6 +301,7 @@
     links(at("labs"), "lab", usbmux.labs);
     links(at("scenes"), "scene", usbmux.scenes);
     usbmux.lab.wire(guarded(hear));
+    usbmux.trace.wire(guarded(showTrace));
     at("step").addEventListener("click", guarded(() => { pause(); step(); }));
     at("run").addEventListener("click", guarded(run));
     at("all").addEventListener("click", guarded(all));

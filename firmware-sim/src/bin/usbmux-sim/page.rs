@@ -16,7 +16,7 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const PAGE: &str = include_str!("../../../page/web/index.html");
 const STYLE: &str = include_str!("../../../page/web/style.css");
 /// In the order in which they need each other.
-const SCRIPTS: [&str; 8] = [
+const SCRIPTS: [&str; 9] = [
     include_str!("../../../page/web/engine.js"),
     include_str!("../../../page/web/ladder.js"),
     include_str!("../../../page/web/bytes.js"),
@@ -24,6 +24,7 @@ const SCRIPTS: [&str; 8] = [
     include_str!("../../../page/web/credit.js"),
     include_str!("../../../page/web/starts.js"),
     include_str!("../../../page/web/lab.js"),
+    include_str!("../../../page/web/trace.js"),
     include_str!("../../../page/web/main.js"),
 ];
 
