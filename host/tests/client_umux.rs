@@ -322,7 +322,9 @@ fn wrong_usage_is_one_line_and_exit_status_2() {
         "pair-record read a -u b",
         "--socket nowhere list",
         "watch --direct",
-        "trace file",
+        "trace",
+        "trace file --follow all",
+        "connect 7 --trace file",
         "demo 7",
     ];
     for arguments in cases {

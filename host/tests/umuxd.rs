@@ -131,7 +131,8 @@ fn wrong_usage_is_one_line_and_exit_status_2() {
         "--simulate=0",
         "--phone-port 22=127.0.0.1:22",
         "--simulate --phone-quirk none",
-        "--simulate --trace x",
+        "--trace-limit 64K",
+        "--simulate --trace x --trace-limit 64",
     ] {
         let output = output(&folder, &line.split(' ').collect::<Vec<_>>());
         assert_eq!(output.status.code(), Some(2), "{line}");
@@ -146,6 +147,7 @@ fn what_cannot_be_used_is_named_in_one_line() {
         ("-S /nonexistent/socket", "/nonexistent/socket"),
         ("-S 127.0.0.1:0 -P /nonexistent/pid", "/nonexistent/pid"),
         ("-S 127.0.0.1:0 -l /nonexistent/log", "/nonexistent/log"),
+        ("--simulate -S 127.0.0.1:0 --trace /nonexistent/trace", "/nonexistent/trace"),
         ("-S 127.0.0.1:0 -U nosuch", "there is no user nosuch"),
         ("-X -P /nonexistent/pid", "no daemon runs that holds /nonexistent/pid"),
     ] {
