@@ -61,7 +61,8 @@ pub(crate) fn main() {
         assert_eq!(pieces.last().map(String::as_str), Some(expected));
     }
     show::say(
-        "The first is seen with some phones and does no harm. The others are serious: nobody ever \
+        "The first is seen with some phones, and does no harm to who heeds both, the length and the \
+         transfer's end (a reader of lengths alone takes those bytes for a header). The others are serious: nobody ever \
          sends a byte again. The end of the transfer is where to take up reading.",
     );
     show::question(3, "how did the deframer know that these mux headers have 16 bytes, not 8?");

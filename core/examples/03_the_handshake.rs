@@ -51,7 +51,7 @@ pub(crate) fn main() {
     show::say(
         "tx_seq counts every frame but VERSION, each way from 0, modulo 65536; rx_seq repeats the \
          last one that arrived from the other side. SETUP starts both anew. A phone is strict: a \
-         tx_seq that is not the next one is the end of the session. So an engine numbers a frame \
+         tx_seq that is not the next one is the end of the session (all since VERSION; lesson 10). So an engine numbers a frame \
          in the very moment in which it goes to USB, and never takes it back.",
     );
 

@@ -54,8 +54,8 @@ pub(crate) fn main() {
     assert_eq!(cable.host.talks[2].state, format!("Refused ({})", RefusedBy::Timeout));
     show::say(
         "The SYN is not sent again: on USB it has arrived, and a phone that does not answer has a \
-         reason. After 5 seconds our engine gives up, with an RST, so that a late answer finds \
-         nothing.",
+         reason. After 5 seconds the engine gives up (umuxd after 4.5: its clients wait for 5), with \
+         an RST, so that a late answer finds nothing.",
     );
 
     show::part("A segment finds no connection");

@@ -34,7 +34,7 @@ pub(crate) fn main() {
     cable.wait(2);
     assert_eq!((cable.last().segment().ack.0, cable.last().segment().window_units), (701, 1));
     show::note(
-        "324 bytes are left, and the field can only say 1 x 256. So much the phone now takes.",
+        "324 bytes are left, and the field can only say 1 x 256: the edge went back, from 1025 to 957, which TCP forbids. All 324 would still be let in. That is all the phone may now send.",
     );
     let second = cable.send(End::Phone, 0, &payload(700));
     cable.wait(2);
@@ -43,7 +43,7 @@ pub(crate) fn main() {
     let third = cable.send(End::Phone, 0, &payload(700));
     assert_eq!(third, 0);
     show::note(
-        "68 bytes are left, less than a step: field 0. The phone's engine takes no byte now.",
+        "68 bytes are left, less than a step: field 0. The phone's engine accepts no byte from its program now.",
     );
 
     show::part("The program reads, and the window opens");

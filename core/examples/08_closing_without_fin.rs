@@ -51,7 +51,9 @@ pub(crate) fn main() {
     show::say(
         "The engine waits until in flight is 0, and only then sends RST. What the phone sends \
          meanwhile is thrown away, but acknowledged, since a program that blocks in writing never \
-         gets to reading.",
+         gets to reading. This phone acknowledges what its program has read (CONSTANT, lesson 6); \
+         whether a real one does, or acknowledges on arrival, nobody has told. Hosts that wait for \
+         the acknowledgement are not known to lose anything.",
     );
 
     show::part("close, and a phone that never reads");

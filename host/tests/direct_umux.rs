@@ -101,7 +101,7 @@ fn connect_ends_only_when_the_phone_has_everything() {
 #[test]
 fn failures_have_the_words_and_statuses_of_those_with_a_daemon() {
     let refused = fail("connect 1 --direct --simulate", 4);
-    assert!(refused.contains("refused port 1: check"), "{refused}");
+    assert!(refused.contains("refused port 1, or did not answer: check"), "{refused}");
     for command in ["connect 7", "forward 0:7"] {
         let unknown = fail(&format!("{command} --direct --simulate -u nobody"), 3);
         assert!(unknown.contains("\"nobody\" is plugged in: see with umux list"), "{unknown}");

@@ -136,7 +136,10 @@ impl fmt::Display for ClientError {
                 "the phone is gone: plug it in again, and see who is there with umux list",
             ),
             ClientError::Refused { port } => {
-                write!(f, "the phone refused port {port}: check that something on it listens there")
+                write!(
+                    f,
+                    "the phone refused port {port}, or did not answer: check that something on it listens there"
+                )
             }
             ClientError::NoRecord => {
                 f.write_str("no pair record: pair the phone first, with idevicepair pair")

@@ -66,7 +66,10 @@ impl fmt::Display for DirectError {
             Self::NoAnswer => f.write_str("the phone does not answer: replug it"),
             Self::Unplugged => f.write_str("the phone is gone: plug it in again"),
             Self::Refused { port } => {
-                write!(f, "the phone refused port {port}: check that something on it listens there")
+                write!(
+                    f,
+                    "the phone refused port {port}, or did not answer: check that something on it listens there"
+                )
             }
             Self::System(error) => {
                 write!(f, "the system refuses ({error}): close other programs or connections")
