@@ -18,7 +18,10 @@ pub(crate) fn main() {
     show::asked("the last byte is sent. How does one say so, where TCP would send FIN?");
     show::answer(
         "One cannot say so. There is no FIN in usbmux: both directions live until an RST ends \
-         both at once. What is at stake is what the other side has received and not yet read.",
+         both at once. Why, its makers have not told. TCP needs FIN to number the end, for on the \
+         Internet it may be lost, or overtake the last bytes; here nothing does. And a phone takes \
+         exactly three kinds of segment: SYN, ACK, RST; any other flags it answers with RST (`not \
+         TH_ACK`, it says). What is at stake is what the other side has received and not yet read.",
     );
 
     show::part("RST at once: the end of the file is missing");

@@ -54,9 +54,10 @@
 //! `seq` and `ack` exist for flow control alone ([lesson 5]). Bytes in flight must stay within the window; a
 //! receiver announces room as its program reads, and a sender who goes beyond it loses the connection
 //! ([`set_held`](Mux::set_held), [`credit`](Mux::credit), [lesson 6]). The window is each connection's own, so
-//! a slow reader stops nobody else ([lesson 7]). There is no FIN. RST is the only end, and a phone that gets
-//! one drops what its program has not read: so [`close`](Mux::close) waits until everything is acknowledged
-//! ([lesson 8]).
+//! a slow reader stops nobody else ([lesson 7]). There is no FIN: nothing is lost or overtaken on this cable,
+//! so the end needs no number, and a phone answers flags other than SYN, ACK and RST with RST. That is the
+//! only end, and a phone that gets one drops what its program has not read: so [`close`](Mux::close) waits
+//! until everything is acknowledged ([lesson 8]).
 //!
 //! ## The shell, and what is built on the engine
 //!
