@@ -292,7 +292,7 @@ fn ports_used_again() {
         it.r#in(&phone(1, 2, RST, (1, 1), 0, b"")).out(&host(3, 1, SYN, (0, 0), 512, b""));
     });
     expect(&read, &[], "");
-    assert_eq!(read.remarks(), ["port-reused"]);
+    assert_eq!(read.remarks(), ["port-reused", "no-ack"]);
     assert_eq!(read.report.connections.len(), 2);
 }
 
@@ -312,12 +312,59 @@ fn silence_has_a_bound() {
         capture.control([0x80, 0, 0, 0, 0, 0, 2, 0], b"\0\0");
         capture.read()
     };
-    expect(&called(4800), &[], "");
+    expect(&called(4400), &[], "");
+    assert_eq!(called(4400).remarks(), ["no-ack"]);
+    let sentence = "no answer to the SYN to port 7 in the 4.60 s up to the trace's last record";
+    expect(&called(4600), &["silent-connect"], sentence);
     expect(&called(5100), &["silent-connect"], "no answer to the SYN to port 7 for 5.00 s");
     let read = after_opening(|it| {
         it.out_pending(&data(5)).wait_ms(5100).control([0x80, 0, 0, 0, 0, 0, 2, 0], b"\0\0");
     });
     expect(&read, &["out-stuck"], "the phone has not taken this for 5.00 s: data, 5 bytes");
+}
+
+#[test]
+fn a_syn_without_an_answer_in_the_end() {
+    let mut capture = Capture::new(USUAL);
+    capture.out(&version(2)).r#in(&version(2)).out(&setup());
+    capture.out(&host(1, RX_NONE, SYN, (0, 0), 512, b""));
+    let at_once = capture.read();
+    expect(&at_once, &[], "");
+    assert!(at_once.report.is_sound());
+    let open = "One SYN had no answer before the trace ended (the SYN to port 7 is the trace's last record): \
+                whether the phone was silent, or the trace was ended too soon, cannot be told from it.";
+    let else_ = "Nothing else is wrong: version 2, one connection, 3 frames of the host and 1 of the phone.";
+    assert_eq!(at_once.report.diagnosis, [open, else_]);
+    capture.wait_ms(6000).out(&host(2, RX_NONE, RST, (1, 0), 0, b""));
+    let given_up = capture.read();
+    expect(&given_up, &["silent-connect"], "no answer to the SYN to port 7 for 5.00 s");
+    assert_eq!(given_up.report.connections[0].violations, 1);
+}
+
+#[test]
+fn a_syn_that_was_lost_is_no_silent_phone() {
+    let lost = |expected: u16| {
+        after_opening(|it| {
+            it.out(&host(3, 0, RST, (1, 1), 0, b""));
+            it.wait_ms(3000).out(&host(4, 0, SYN, (0, 0), 512, b""));
+            it.wait_ms(4500).out(&host(5, 0, RST, (1, 0), 0, b""));
+            let said = format!("detected duplicate packet. Expected {expected} received 5");
+            it.r#in(&control(1, expected - 1, 4, &said));
+            // In vain, and not the phone's silence either.
+            it.wait_ms(3000).out(&host(6, 1, SYN, (0, 0), 512, b"")).wait_ms(6000);
+            it.out(&host(7, 1, RST, (1, 0), 0, b""));
+        })
+    };
+    let read = lost(4);
+    assert_eq!(read.violations()[..2], ["silent-connect", "session-dead"], "{:#?}", read.ladder);
+    let diagnosis = "The phone reports a duplicate packet after frame 3: the transfer with frame 4 (SYN to port \
+                     7) was lost on its way, though the host sent it. The session is dead, and 2 frames were \
+                     sent in vain after it: it takes a new VERSION, or a replug.";
+    assert_eq!(read.report.diagnosis, [diagnosis]);
+    // Here the phone took the SYN, and lost the frame after it.
+    let read = lost(5);
+    let silent = "The phone neither accepts nor refuses connections: one SYN had no answer.";
+    assert_eq!(read.report.diagnosis.get(1).map(String::as_str), Some(silent));
 }
 
 #[test]

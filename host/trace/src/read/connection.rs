@@ -113,6 +113,10 @@ pub(super) struct Connection {
     state: State,
     halves: [Half; 2],
     round_trips: (u32, Duration),
+    /// The number of the frame with its SYN.
+    syn_tx: Option<u16>,
+    /// It was said that its SYN has no answer.
+    silence_told: bool,
 }
 
 impl Connection {
@@ -132,8 +136,14 @@ impl Connection {
             round_trip: None,
             violations: 0,
         };
-        let state = if is_syn { State::SynSent } else { State::Open };
-        Connection { report, state, halves: [Half::default(); 2], round_trips: (0, Duration::ZERO) }
+        Connection {
+            report,
+            state: if is_syn { State::SynSent } else { State::Open },
+            halves: [Half::default(); 2],
+            round_trips: (0, Duration::ZERO),
+            syn_tx: first.numbers.map(|(tx, _)| tx).filter(|_| is_syn),
+            silence_told: false,
+        }
     }
 
     pub(super) fn conn(&self) -> u32 {
@@ -166,7 +176,14 @@ impl Connection {
         Some((since, host.next?.since(phone.acked?)))
     }
 
-    pub(super) fn count_violation(&mut self) {
+    /// The number of the frame with its SYN; none in version 1, or if the trace began later.
+    pub(super) fn syn_tx(&self) -> Option<u16> {
+        self.syn_tx
+    }
+
+    /// Its SYN has no answer, and that was said.
+    pub(super) fn silence_is_told(&mut self) {
+        self.silence_told = true;
         self.report.violations += 1;
     }
 
@@ -270,6 +287,7 @@ impl Connection {
                 marks.push(Mark::new(Kind::BrokenOff, from, text));
             }
             Side::Phone => {}
+            Side::Host if refused && self.silence_told => {}
             Side::Host if refused => {
                 let waited = seconds(at.saturating_sub(self.report.times.0));
                 let text =

@@ -143,7 +143,7 @@ kinds! {
     ResetInFlight "reset-in-flight" false,
     /// Payload that waited long for its acknowledgement.
     SlowAck "slow-ack" false,
-    /// Payload that had no acknowledgement when the trace ended.
+    /// Payload, or a SYN, that had no acknowledgement when the trace ended.
     NoAck "no-ack" false,
     /// The phone went away.
     Unplugged "unplugged" false,

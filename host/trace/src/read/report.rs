@@ -154,7 +154,7 @@ impl Phone {
         let mut lines = Vec::new();
         let mut explained: Vec<Kind> = Vec::new();
         for (kinds, sentence) in self.causes(facts) {
-            lines.push(sentence);
+            lines.extend(sentence);
             explained.extend(kinds);
         }
         let others =
@@ -170,45 +170,46 @@ impl Phone {
             lines.truncate(MOST_SENTENCES);
             lines.push(format!("And {more}."));
         }
+        let open = (facts.open_syns > 0).then(|| no_answer(facts));
         if lines.is_empty() {
-            lines.push(self.nothing(facts, connections));
-            lines.extend(self.seen.get(&Kind::NoAck).map(|seen| in_general(Kind::NoAck, seen)));
+            let what = if open.is_some() { "Nothing else is wrong" } else { "Nothing is wrong" };
+            lines.extend(open);
+            lines.push(format!("{what}: {}", self.all_in_all(facts, connections)));
+            lines.extend(self.no_ack(facts));
+        } else {
+            lines.extend(open);
         }
         lines
     }
 
-    /// What explains other things as well, most telling first, with the kinds that it explains.
-    fn causes(&self, facts: &Facts) -> Vec<(Vec<Kind>, String)> {
+    /// What explains other things as well, most telling first, with the kinds that it explains; some need no
+    /// sentence of their own.
+    fn causes(&self, facts: &Facts) -> Vec<(Vec<Kind>, Option<String>)> {
         let mut causes = Vec::new();
         if let Some(seen) = self.seen.get(&Kind::MissingZlp) {
             let mut kinds =
                 vec![Kind::MissingZlp, Kind::PhoneComplains, Kind::SessionDead, Kind::RxStuck];
             kinds.extend([Kind::Stall, Kind::OutStuck]);
-            causes.push((kinds, self.missing_zlp(seen)));
+            causes.push((kinds, Some(self.missing_zlp(seen))));
         } else if let Some(death) = facts.deaths.first() {
             let kinds = vec![Kind::SessionDead, Kind::RxStuck, Kind::TxGap];
-            causes.push((kinds, self.death(death, facts.deaths.len())));
+            causes.push((kinds, Some(self.death(death, facts.deaths.len()))));
         }
         if facts.stale > 0 && self.seen.contains_key(&Kind::StaleSession) {
             let kinds =
                 vec![Kind::StaleSession, Kind::SilentVersion, Kind::NoConnection, Kind::TxGap];
-            causes.push((kinds, stale(facts)));
+            causes.push((kinds, Some(stale(facts))));
         } else if let Some(seen) = self.seen.get(&Kind::SilentVersion) {
-            causes.push((vec![Kind::SilentVersion], silent_version(facts, seen)));
+            causes.push((vec![Kind::SilentVersion], Some(silent_version(facts, seen))));
         }
         if let Some(seen) = self.seen.get(&Kind::Overrun) {
-            causes.push((vec![Kind::Overrun], overrun(seen)));
+            causes.push((vec![Kind::Overrun], Some(overrun(seen))));
         }
         if let Some(seen) = self.seen.get(&Kind::TrailingBytes) {
-            causes.push((vec![Kind::TrailingBytes], trailing(seen)));
+            causes.push((vec![Kind::TrailingBytes], Some(trailing(seen))));
         }
         if let Some(seen) = self.seen.get(&Kind::SilentConnect) {
-            let text = format!(
-                "The phone neither accepts nor refuses connections: {} had no answer (first: {}).",
-                plural(seen.count, "SYN"),
-                seen.mark.text
-            );
-            causes.push((vec![Kind::SilentConnect], text));
+            causes.push((vec![Kind::SilentConnect], silent_connect(facts, seen)));
         }
         causes
     }
@@ -260,7 +261,15 @@ impl Phone {
         format!("{what}{then}{again}")
     }
 
-    fn nothing(&self, facts: &Facts, connections: &[&ConnectionReport]) -> String {
+    /// Payload without an acknowledgement in the end; SYNs come after it.
+    fn no_ack(&self, facts: &Facts) -> Option<String> {
+        let seen = self.seen.get(&Kind::NoAck)?;
+        let count = seen.count.saturating_sub(facts.open_syns);
+        (count > 0).then(|| in_general(Kind::NoAck, &Seen { count, ..seen.clone() }))
+    }
+
+    /// How much a phone and its host said.
+    fn all_in_all(&self, facts: &Facts, connections: &[&ConnectionReport]) -> String {
         let version = match facts.major {
             Some(1) => "version 1 (no frame numbers), ".to_owned(),
             Some(major) => format!("version {major}, "),
@@ -273,7 +282,7 @@ impl Phone {
             refused => format!(" ({refused} refused)"),
         };
         format!(
-            "Nothing is wrong: {version}{}{refused}, {} of the host and {} of the phone.",
+            "{version}{}{refused}, {} of the host and {} of the phone.",
             plural(connections.len() as u64, "connection"),
             plural(facts.frames[0], "frame"),
             facts.frames[1],
@@ -321,6 +330,33 @@ fn tries_in_words(tries: u64) -> String {
         1 => "one try".to_owned(),
         tries => format!("{tries} tries"),
     }
+}
+
+/// Nothing, if the phone got none of the SYNs.
+fn silent_connect(facts: &Facts, seen: &Seen) -> Option<String> {
+    let count = seen.count.saturating_sub(facts.lost_syns);
+    let first = match facts.lost_syns {
+        0 => format!(" (first: {})", seen.mark.text),
+        // The first one may be among those that were lost.
+        _ => String::new(),
+    };
+    let syns = plural(count, "SYN");
+    (count > 0).then(|| {
+        format!("The phone neither accepts nor refuses connections: {syns} had no answer{first}.")
+    })
+}
+
+fn no_answer(facts: &Facts) -> String {
+    let first = if facts.open_syns > 1 { "first: " } else { "" };
+    let syns = match facts.open_syns {
+        1 => "One SYN".to_owned(),
+        count => format!("{count} SYNs"),
+    };
+    format!(
+        "{syns} had no answer before the trace ended ({first}{}): whether the phone was silent, or the trace \
+         was ended too soon, cannot be told from it.",
+        facts.open_syn
+    )
 }
 
 fn overrun(seen: &Seen) -> String {

@@ -7,6 +7,7 @@ mod headers;
 mod numbers;
 mod phone_says;
 mod ports;
+mod silence;
 
 pub(super) use numbers::number;
 
@@ -101,6 +102,12 @@ pub(super) struct Facts {
     pub(super) deaths: Vec<Death>,
     pub(super) frames: [u64; 2],
     pub(super) stale: u64,
+    /// Silent SYNs that the phone never got: they were sent into a session that died of it.
+    pub(super) lost_syns: u64,
+    /// SYNs that had no answer when the trace ended, too soon to blame the phone.
+    pub(super) open_syns: u64,
+    /// What is to be said of the first of them.
+    pub(super) open_syn: String,
 }
 
 /// Everything about one phone.
@@ -113,6 +120,8 @@ pub(super) struct Session {
     finished: Vec<ConnectionReport>,
     /// SYNs whose answer is awaited.
     opening: VecDeque<((u16, u16), u32, Duration)>,
+    /// The numbers of SYNs of this session that were told of as silent.
+    silent: VecDeque<u16>,
     sent: VecDeque<Sent>,
     outgoing: VecDeque<Outgoing>,
     /// SETUP ought to be the host's next frame.
@@ -135,6 +144,7 @@ impl Session {
             connections: HashMap::new(),
             finished: Vec::new(),
             opening: VecDeque::new(),
+            silent: VecDeque::new(),
             sent: VecDeque::new(),
             outgoing: VecDeque::new(),
             setup_due: false,
@@ -228,21 +238,7 @@ impl Session {
             };
             self.note(at, None, Mark::new(Kind::SilentVersion, Side::Phone, text), items);
         }
-        while let Some(&(ports, conn, since)) = self.opening.front()
-            && now.saturating_sub(since) >= SYN_WAIT
-        {
-            self.opening.pop_front();
-            if let Some(connection) = self.connections.get_mut(&ports)
-                && connection.conn() == conn
-                && connection.waits_for_answer()
-            {
-                connection.count_violation();
-                let text =
-                    format!("no answer to the SYN to port {} for {}", ports.1, seconds(SYN_WAIT));
-                let mark = Mark::new(Kind::SilentConnect, Side::Phone, text);
-                self.note(since + SYN_WAIT, Some(conn), mark, items);
-            }
-        }
+        self.silent_syns(now, items);
         while let Some(out) = self.outgoing.front()
             && now.saturating_sub(out.at) >= OUT_WAIT
         {
@@ -285,6 +281,7 @@ impl Session {
             );
             self.note(now, Some(conn), Mark::new(Kind::NoAck, Side::Phone, text), items);
         }
+        self.last_syns(now, items);
     }
 
     /// All connections, those that ended first.

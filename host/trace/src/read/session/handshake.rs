@@ -75,6 +75,7 @@ impl Session {
         self.facts.major = Some(version.major);
         self.setup_due = version.major >= 2;
         self.sent.clear();
+        self.silent.clear();
         self.told.clear();
         for side in &mut self.sides {
             side.next = Some(0);

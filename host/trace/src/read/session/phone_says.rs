@@ -28,6 +28,9 @@ impl Session {
                 (None, _) => "the session is dead: a frame's number was not the next".to_owned(),
             };
             marks.push(Mark::new(Kind::SessionDead, Side::Phone, said));
+            if let Some((expected, _)) = death.numbers {
+                self.explain_silent(expected);
+            }
             self.facts.deaths.push(death);
             return;
         }

@@ -48,8 +48,13 @@ impl Session {
             self.connections.insert(ports, Connection::new(*conns, self.phone, ports, segment));
         }
         let connection = self.connections.get_mut(&ports)?;
-        marks.extend(connection.take(segment));
-        Some(connection.conn())
+        let (conn, tx) = (connection.conn(), connection.syn_tx());
+        let found = connection.take(segment);
+        if found.iter().any(|mark| mark.kind == Kind::SilentConnect) {
+            self.remember_silent(tx);
+        }
+        marks.extend(found);
+        Some(conn)
     }
 
     /// Makes room: closed connections are kept for late segments only.
