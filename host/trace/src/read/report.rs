@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connection::{ConnectionReport, Ended};
 use super::mark::{Kind, Mark};
 use super::model::{Item, PhoneInfo, Side};
+use super::reader::index;
 use super::session::{Death, Facts};
 use super::words::{plural, seconds};
 
@@ -153,7 +154,7 @@ impl Phone {
     fn diagnose(&self, facts: &Facts, connections: &[&ConnectionReport]) -> Vec<String> {
         let mut lines = Vec::new();
         let mut explained: Vec<Kind> = Vec::new();
-        for (kinds, sentence) in self.causes(facts) {
+        for (kinds, sentence) in self.causes(facts, connections) {
             lines.extend(sentence);
             explained.extend(kinds);
         }
@@ -184,13 +185,17 @@ impl Phone {
 
     /// What explains other things as well, most telling first, with the kinds that it explains; some need no
     /// sentence of their own.
-    fn causes(&self, facts: &Facts) -> Vec<(Vec<Kind>, Option<String>)> {
+    fn causes(
+        &self,
+        facts: &Facts,
+        connections: &[&ConnectionReport],
+    ) -> Vec<(Vec<Kind>, Option<String>)> {
         let mut causes = Vec::new();
         if let Some(seen) = self.seen.get(&Kind::MissingZlp) {
             let mut kinds =
                 vec![Kind::MissingZlp, Kind::PhoneComplains, Kind::SessionDead, Kind::RxStuck];
             kinds.extend([Kind::Stall, Kind::OutStuck]);
-            causes.push((kinds, Some(self.missing_zlp(seen))));
+            causes.push((kinds, Some(self.missing_zlp(seen, facts))));
         } else if let Some(death) = facts.deaths.first() {
             let kinds = vec![Kind::SessionDead, Kind::RxStuck, Kind::TxGap];
             causes.push((kinds, Some(self.death(death, facts.deaths.len()))));
@@ -203,10 +208,10 @@ impl Phone {
             causes.push((vec![Kind::SilentVersion], Some(silent_version(facts, seen))));
         }
         if let Some(seen) = self.seen.get(&Kind::Overrun) {
-            causes.push((vec![Kind::Overrun], Some(overrun(seen))));
+            causes.push((vec![Kind::Overrun], Some(overrun(seen, connections))));
         }
         if let Some(seen) = self.seen.get(&Kind::TrailingBytes) {
-            causes.push((vec![Kind::TrailingBytes], Some(trailing(seen))));
+            causes.push((vec![Kind::TrailingBytes], Some(trailing(seen, facts))));
         }
         if let Some(seen) = self.seen.get(&Kind::SilentConnect) {
             causes.push((vec![Kind::SilentConnect], silent_connect(facts, seen)));
@@ -214,16 +219,22 @@ impl Phone {
         causes
     }
 
-    fn missing_zlp(&self, seen: &Seen) -> String {
+    fn missing_zlp(&self, seen: &Seen, facts: &Facts) -> String {
         let who = seen.mark.by.map_or("host", Side::name);
         let other = seen.mark.by.map_or("phone", |side| side.other().name());
         let complaint = match self.seen.get(&Kind::PhoneComplains) {
             Some(_) => " The phone complains of the length.",
             None => "",
         };
+        let death = match facts.deaths.first() {
+            Some(death) => {
+                format!(" The phone reports a duplicate packet.{}", afterwards(death))
+            }
+            None => String::new(),
+        };
         format!(
             "The {who} leaves out the zero-length packet after frames that end with a full packet ({} times, \
-             first at {} s): the {other} takes the next frame for a part of them.{complaint}",
+             first at {} s): the {other} takes the next frame for a part of them.{complaint}{death}",
             seen.count,
             secs(seen.at)
         )
@@ -245,17 +256,7 @@ impl Phone {
             ),
             (None, _) => "The phone reports a duplicate packet.".to_owned(),
         };
-        let then = match death.repaired {
-            Some(took) => format!(" A new session worked {} later.", seconds(took)),
-            None if death.in_vain > 0 => format!(
-                " The session is dead, and {} sent in vain after it: it takes a new VERSION, or a replug.",
-                match death.in_vain {
-                    1 => "one frame was".to_owned(),
-                    count => format!("{count} frames were"),
-                }
-            ),
-            None => " The session is dead: it takes a new VERSION, or a replug.".to_owned(),
-        };
+        let then = afterwards(death);
         let again =
             if deaths > 1 { format!(" That happened {deaths} times.") } else { String::new() };
         format!("{what}{then}{again}")
@@ -287,6 +288,21 @@ impl Phone {
             plural(facts.frames[0], "frame"),
             facts.frames[1],
         )
+    }
+}
+
+/// What became of a session after the phone declared it dead.
+fn afterwards(death: &Death) -> String {
+    match death.repaired {
+        Some(took) => format!(" A new session worked {} later.", seconds(took)),
+        None if death.in_vain > 0 => format!(
+            " The session is dead, and {} sent in vain after it: it takes a new VERSION, or a replug.",
+            match death.in_vain {
+                1 => "one frame was".to_owned(),
+                count => format!("{count} frames were"),
+            }
+        ),
+        None => " The session is dead: it takes a new VERSION, or a replug.".to_owned(),
     }
 }
 
@@ -359,24 +375,34 @@ fn no_answer(facts: &Facts) -> String {
     )
 }
 
-fn overrun(seen: &Seen) -> String {
+fn overrun(seen: &Seen, connections: &[&ConnectionReport]) -> String {
     let who = seen.mark.by.unwrap_or(Side::Phone);
     let conn = seen.conn.map_or(String::new(), |conn| format!(" on #{conn}"));
+    let ended = connections.iter().find(|one| Some(one.conn) == seen.conn).map(|one| &one.ended);
+    // After a reset no window is judged: it came later.
+    let then = match ended {
+        Some(Ended::Reset(side, _)) => format!("The {side} then reset the connection."),
+        Some(Ended::Session) => "The connection then ended with its session.".to_owned(),
+        Some(Ended::Open) => "The connection was still open when the trace ended.".to_owned(),
+        Some(Ended::Refused(_)) | None => {
+            "Bytes that find no room are lost, or the connection is.".to_owned()
+        }
+    };
     format!(
-        "The {who} sends more than the {}'s window lets in: {}{conn}, first at {} s. Bytes that find no room \
-         are lost, or the connection is.",
+        "The {who} sends more than the {}'s window lets in: {}{conn}, first at {} s. {then}",
         who.other(),
         plural(seen.count, "time"),
         secs(seen.at)
     )
 }
 
-fn trailing(seen: &Seen) -> String {
+fn trailing(seen: &Seen, facts: &Facts) -> String {
     let who = seen.mark.by.unwrap_or(Side::Phone);
     format!(
-        "The {who} appends bytes to its frames ({}, first at {} s: {}). Who reads by the length field alone \
+        "The {who} appends bytes to {} of its {} (first at {} s: {}). Who reads by the length field alone \
          takes them for the next frame.",
-        plural(seen.count, "time"),
+        seen.count,
+        plural(facts.frames[index(who)], "frame"),
         secs(seen.at),
         seen.mark.text
     )
