@@ -75,6 +75,30 @@ fn a_zero_length_packet_that_is_missing_and_three_ways_to_send_it() {
 }
 
 #[test]
+fn marks_in_a_row_are_folded_in_the_ladder_alone() {
+    let with = |count: u16| {
+        after_opening(|it| {
+            for n in 0..count {
+                it.out(&host(3 + n, 0, ACK, (1 + 476 * u32::from(n), 1), 512, &[b'x'; 476]));
+            }
+            it.out(&host(3 + count, 0, ACK, (1 + 476 * u32::from(count), 1), 512, b"y"));
+        })
+    };
+    let drawn =
+        |read: &Read, what: &str| read.ladder.iter().filter(|line| line.contains(what)).count();
+    for (count, marks) in [(1, 1), (2, 2), (3, 3), (4, 3), (149, 3)] {
+        let read = with(count);
+        assert_eq!(read.violations().len(), usize::from(count), "none is lost");
+        assert_eq!(drawn(&read, "! no zero-length"), marks, "{:#?}", read.ladder);
+        assert_eq!(drawn(&read, "data, 476 bytes"), marks, "{:#?}", read.ladder);
+        assert_eq!(drawn(&read, "data, 1 byte") + drawn(&read, "data, one byte"), 1);
+        let folded = format!("           : {} more of these :", count.saturating_sub(3));
+        let place = read.ladder.iter().position(|line| *line == folded);
+        assert_eq!(place.is_some(), count > 3, "{:#?}", read.ladder);
+    }
+}
+
+#[test]
 fn a_zero_length_packet_that_is_missing_in_the_end() {
     let read = after_opening(|it| {
         it.out(&data(476)).wait_ms(1500).control([0x80, 0, 0, 0, 0, 0, 2, 0], b"\0\0");

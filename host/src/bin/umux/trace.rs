@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &Trace) -> Result<(), Failure> {
         }
         None => None,
     };
+    out.rest()?;
     let report = reader.report();
     let found = report.phones.is_empty() && trouble.is_some();
     if !found {
@@ -145,6 +146,12 @@ impl Output {
             return self.text(&json::item(item).to_string());
         }
         let lines = self.ladder.draw(item);
+        lines.iter().try_for_each(|line| self.line(line))
+    }
+
+    /// What the ladder held back.
+    fn rest(&mut self) -> Result<(), Failure> {
+        let lines = self.ladder.end();
         lines.iter().try_for_each(|line| self.line(line))
     }
 

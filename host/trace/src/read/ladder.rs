@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::bus::USUAL_PACKET;
+use super::fold::Fold;
 use super::mark::Mark;
 use super::model::{Body, FoundBy, Frame, Item, Note, PhoneInfo, Side};
 use super::session::number;
@@ -42,6 +43,11 @@ impl Line {
     pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
         Line { tone, text: text.into() }
     }
+
+    /// Stands for so many frames that are like those around it.
+    pub(super) fn folded(count: u64) -> Self {
+        Line::new(Tone::Remark, format!("{:TIME$}: {count} more of these :", ""))
+    }
 }
 
 /// Draws one item after the other.
@@ -51,8 +57,8 @@ pub struct Ladder {
     began: bool,
     /// More than one phone was seen: lines say whose they are.
     several: bool,
-    /// When the last frame passed, and whose it was.
-    last: Option<(Duration, u32)>,
+    /// Frames in a row with the same mark.
+    fold: Fold,
 }
 
 impl Ladder {
@@ -61,16 +67,25 @@ impl Ladder {
         Ladder::default()
     }
 
-    /// The lines of an item.
+    /// The lines of an item; of a long run of frames with the same mark, some come later or not at all.
     pub fn draw(&mut self, item: &Item) -> Vec<Line> {
         match item {
-            Item::Phone(info) => self.phone(info),
+            Item::Phone(info) => {
+                let mut lines = self.fold.end();
+                lines.extend(self.phone(info));
+                lines
+            }
             Item::Frame(frame) => {
-                self.last = Some((frame.at, frame.phone));
-                self.frame(frame)
+                let lines = self.frame(frame);
+                self.fold.frame((frame.at, frame.phone, frame.from), &frame.marks, lines)
             }
             Item::Note(note) => self.note(note),
         }
+    }
+
+    /// The lines that were held back, when the last item was drawn.
+    pub fn end(&mut self) -> Vec<Line> {
+        self.fold.end()
     }
 
     fn phone(&mut self, info: &PhoneInfo) -> Vec<Line> {
@@ -127,18 +142,20 @@ impl Ladder {
         lines
     }
 
-    fn note(&self, note: &Note) -> Vec<Line> {
+    fn note(&mut self, note: &Note) -> Vec<Line> {
         let mut lines = Vec::new();
         draw_mark(&note.mark, note.conn, &mut lines);
         // What was found behind a frame belongs to it.
-        if self.last == Some((note.at, note.phone)) {
-            return lines;
+        if self.fold.belongs(note.at, note.phone) {
+            return self.fold.note(&note.mark, lines);
         }
         if let Some(first) = lines.first_mut() {
             let rest = first.text.get(TIME..).unwrap_or_default();
             first.text = format!("{} {rest}", time(note.at));
         }
-        lines
+        let mut out = self.fold.end();
+        out.extend(lines);
+        out
     }
 }
 

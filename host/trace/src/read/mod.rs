@@ -33,7 +33,8 @@
 //! | `reader` | the way from the first packet to the last |
 //! | `model`, `mark` | what comes out |
 //! | `report` | what is said in the end, and why |
-//! | `ladder`, `summary`, `words` | that as text |
+//! | `ladder`, `fold`, `summary`, `words` | that as text |
+//! | `fold` | frames in a row with the same mark are drawn once or twice |
 //!
 //! Memory is bounded, however long the trace: a frame at a time, the connections that are open, and 65,536
 //! that were. Leaves out: where the file is, and where the text goes.
@@ -42,6 +43,7 @@ mod bus;
 mod connection;
 mod error;
 mod file;
+mod fold;
 mod ladder;
 mod mark;
 mod model;

@@ -373,6 +373,7 @@ pub fn read(bytes: &[u8]) -> Read {
             }
         }
     }
+    read.ladder.extend(ladder.end().into_iter().map(|line| line.text));
     read.report = reader.report();
     read
 }
