@@ -15,7 +15,7 @@
 //! | `reactor/bell` | waking this thread from another |
 //!
 //! There is one for each thread that needs one. [`block_on`] drives it and a future; under another
-//! executor's `block_on` somebody has to [`serve`](Reactor::serve) it. Rare things (signals, files,
+//! executor's `block_on` somebody has to serve it. Rare things (signals, files,
 //! USB devices that come and go) are left to smol, whose own thread wakes this one.
 
 mod bell;

@@ -7,6 +7,7 @@
 //! the program goes on.
 //! Leaves out: what is in the file (`write`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -169,8 +170,7 @@ impl TraceFile {
 
 impl Drop for TraceFile {
     fn drop(&mut self) {
-        self.trace.0.lock().closing = true;
-        self.trace.0.wake.notify_all();
+        self.trace.end();
         if let Some(thread) = self.thread.take() {
             // It has nothing to tell: what went wrong is in the log.
             let _ = thread.join();
@@ -203,6 +203,19 @@ impl Trace {
         queue.phones += 1;
         self.0.push(queue, Record { phone, at, what: What::Attached(attachment) });
         PhoneTrace { trace: self.clone(), phone, tap: Tap::new(self.0.payload) }
+    }
+
+    /// Tells of each phone that is still there that nothing more will be told, and ends the thread.
+    fn end(&self) {
+        let at = self.now();
+        let mut queue = self.0.lock();
+        for phone in mem::take(&mut queue.present) {
+            self.0.push(queue, Record { phone, at, what: What::Ended });
+            queue = self.0.lock();
+        }
+        queue.closing = true;
+        drop(queue);
+        self.0.wake.notify_all();
     }
 
     /// Returns the time by a clock that was right when the trace began and never goes back.
@@ -281,6 +294,8 @@ struct Queue {
     lost: Option<(u64, Record)>,
     /// Phones that were plugged in so far.
     phones: u32,
+    /// Those of them that are not gone.
+    present: BTreeSet<u32>,
     closing: bool,
 }
 
@@ -306,6 +321,11 @@ impl Shared {
     fn push(&self, mut queue: MutexGuard<'_, Queue>, record: Record) {
         if self.over.load(Ordering::Relaxed) {
             return;
+        }
+        match record.what {
+            What::Attached(_) => drop(queue.present.insert(record.phone)),
+            What::Detached(_) => drop(queue.present.remove(&record.phone)),
+            _ => {}
         }
         let (bytes, frame) = match &record.what {
             What::Frame(frame) => (frame.body.len(), true),

@@ -250,6 +250,10 @@ fn event(words: &Words<'_>) -> Option<Record> {
         }
         ("SESSION", "up") => return None,
         ("TRACE", "lost") => Record::Lost(words.number("records").unwrap_or(1)),
+        ("TRACE", "end") => {
+            let text = "the trace ends here, with the program that wrote it";
+            Record::Told(Kind::Told, text.to_owned())
+        }
         ("TRACE", "limit") => {
             let text = "the trace ends here: it reached its limit";
             Record::Told(Kind::CaptureLost, text.to_owned())

@@ -62,6 +62,7 @@ pub(super) fn write(text: &mut String, what: &What) {
             comment.0.push_str("SESSION event=dead");
             comment.quoted("why", why.as_bytes());
         }
+        What::Ended => comment.0.push_str("TRACE event=end"),
         What::Lost(records) => {
             comment.0.push_str("TRACE event=lost");
             comment.word("records", records);
@@ -211,6 +212,7 @@ fn event(line: &mut String, what: &What) -> u8 {
         What::SessionUp(version) => write!(line, "session: up, version {version}"),
         What::SessionFailed(why) => write!(line, "session: the greeting failed: {why}"),
         What::SessionDead(why) => write!(line, "session: dead: {why}"),
+        What::Ended => write!(line, "trace: the program ends it"),
         What::Lost(records) => write!(line, "trace: {records} records are missing here"),
         What::Frame(_) | What::Garbage(_) | What::Zlp(_) => Ok(()),
     };

@@ -76,7 +76,7 @@
 //! | `ZLP` | UDP | a zero-length packet that was seen as such |
 //! | `USB` | UDP from `::3` | `event`: `attached` (with `udid`, `product`, `location`, `speed` in bit/s, `max_packet` in bytes), `detached` (`why`), `fault` (`why`), `reset` (the port is being reset), `reset-done` |
 //! | `SESSION` | UDP from `::3` | `event`: `up` (`version`), `failed` (`why`), `dead` (`why`): what our engine made of it |
-//! | `TRACE` | UDP from `::3` | `event`: `lost` (`records` that came faster than they could be written: seq numbers jump here and nobody is to blame), `limit` (the last packet of the file) |
+//! | `TRACE` | UDP from `::3` | `event`: `lost` (`records` that came faster than they could be written: seq numbers jump here and nobody is to blame), `limit` (the last packet of the file), `end` (the program that traces ends, and with it what is known of this phone) |
 //!
 //! Common to the first six:
 //!

@@ -53,6 +53,8 @@ pub enum What {
     SessionDead(String),
     /// So many records came faster than they could be written, and are missing here.
     Lost(u64),
+    /// The program that traces ends, and the phone is still there.
+    Ended,
 }
 
 /// What USB says of a phone that was plugged in.
