@@ -28,8 +28,8 @@ WALKS = {
     "dead": ["lose-out", "send", "all", "send", "all", "open", "all"],
     "bits": [
         "flip-out", "send", "all", ("field", "seq"), "flip-out", "send", "all",
-        "open", "all", ("field", "flags"), "flip-out", "send", "all",
-        "open", "all", ("field", "tx_seq"), "flip-out", "send", "all",
+        "open", ("field", "flags"), "flip-out", "send", "all",
+        "open", ("field", "tx_seq"), "flip-out", "send", "all",
     ],
     "cap": ["send", "all", ("field", "length"), "flip-out", "send", "all"],
     "cable": ["all", "open", "all", "cable", "cable", "all"],

@@ -79,8 +79,8 @@
     if (state.lost_zlp) words.push("the next ZLP will be lost");
     if (state.lost_out) words.push("the host’s next frame will be lost");
     if (state.lost_in) words.push("the phone’s next frame will be lost");
-    if (state.flip_out) words.push(`a bit in ${state.flip_out} of the host’s next frame will flip`);
-    if (state.flip_in) words.push(`a bit in ${state.flip_in} of the phone’s next frame will flip`);
+    if (state.flip_out) words.push(`a bit in ${state.flip_out} of the host’s next frame with data will flip`);
+    if (state.flip_in) words.push(`a bit in ${state.flip_in} of the phone’s next frame with data will flip`);
     return words.length ? `Prepared: ${words.join("; ")}.` : "";
   };
 

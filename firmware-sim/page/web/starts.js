@@ -92,9 +92,9 @@
       begin: ["plug_in", { step: 6 }, { open: 7 }, { step: 6 }],
       count: 20,
       tasks: [
-        { text: "Flip a bit in the payload of the host’s next frame, and send 20 bytes. The echo brings the error back; nobody noticed.", from: "host", shows: /bit of the field payload/ },
-        { text: "Flip a bit in seq of the host’s next, and send: bytes are missing, and that connection ends.", from: "host", shows: /bit of the field seq/ },
-        { text: "Connect again. Flip a bit in flags, and send: a phone takes only a lone ACK.", from: "phone", shows: /th_flags/ },
+        { text: "Flip a bit in the payload of the host’s next data, and send 20 bytes. The echo brings the error back; nobody noticed.", from: "host", shows: /bit of the field payload/ },
+        { text: "Flip a bit in seq of the host’s next data, and send: for the phone bytes are missing, and that connection ends.", from: "phone", shows: /ends this connection/ },
+        { text: "Connect again. Flip a bit in flags, and send (what opens the connection is spared): a phone takes only a lone ACK.", from: "phone", shows: /th_flags/ },
         { text: "Connect again. Flip a bit in tx_seq, and send: this time everything ends.", from: "phone", shows: /duplicate packet/ },
       ],
     },

@@ -95,7 +95,7 @@ pub enum Action {
     LoseOut,
     /// The next message of the phone's is lost.
     LoseIn,
-    /// A bit of the next segment is turned over.
+    /// A bit of the next segment with payload is turned over.
     Flip {
         /// Of the phone's next.
         from_phone: bool,
@@ -304,7 +304,7 @@ impl Lab {
                 *order = Some(field);
                 let whose = if from_phone { "phone" } else { "host" };
                 self.you(&format!(
-                    "A bit in the field {} of the {whose}'s next segment will be turned over.",
+                    "A bit in the field {} of the {whose}'s next frame with payload will be turned over.",
                     field.name()
                 ));
             }
