@@ -37,6 +37,19 @@
     return { rows: now.rows.slice(first, end).filter(isShown), place: now.rows.slice(first, index).filter(isShown).length };
   };
 
+  /** What is said of a row; of news in a laboratory, first what the message says that brought it. */
+  const saidOf = (index) => {
+    const row = now.rows[index];
+    const said = [row.sentence || row.label];
+    if (now.kind === "lab" && row.kind === "note" && row.from !== "you") {
+      let place = index - 1;
+      while (place >= 0 && now.rows[place].at === row.at && now.rows[place].kind === "note" && now.rows[place].from !== "you") place -= 1;
+      const cause = now.rows[place];
+      if (cause && cause.at === row.at && cause.kind === "message") said.unshift(cause.sentence);
+    }
+    return said.join("\n");
+  };
+
   const look = (index, focus) => {
     const row = now.rows[index];
     if (!row) return;
@@ -44,7 +57,7 @@
     usbmux.ladder.choose(index, focus);
     const pair = pairOf(row);
     const act = actOf(index);
-    at("see").textContent = row.sentence || row.label;
+    at("see").textContent = saidOf(index);
     usbmux.bytes.show(row);
     usbmux.states.show(row.view, pair);
     usbmux.credit.show(act.rows, act.place, pair);
