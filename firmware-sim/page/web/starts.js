@@ -35,10 +35,10 @@
       tasks: [
         { text: "Take 1000 bytes from the phone and press “To the end”: the phone has sent more than that. Where is the rest?", from: "phone", shows: /data \d+ B/ },
         { text: "Watch the window close: nobody reads, until it says 0.", from: "host", shows: /ACK win 0/ },
-        { text: "Read again, for a few steps: the window opens in steps of 256, and bytes come.", from: "you", shows: /reads again/ },
+        { text: "Read again, for a few steps: the window opens at once as far as there is room (from 0 to 16, of 256 bytes each), and bytes come.", from: "you", shows: /reads again/ },
         { text: "Stop reading again, and step on until the window is closed.", from: "you", shows: /stops reading/ },
         { text: "Let the phone overrun the window, and take 300 bytes more. What becomes of the connection?", from: "host", shows: /more than its window/ },
-        { text: "And of the session? Connect to the echo and send 10 bytes.", from: "phone", shows: /data 10 B/ },
+        { text: "And of the session? Connect to the echo, send 10 bytes, and press “To the end”: the phone first sends what stands in its queue already.", from: "phone", shows: /data 10 B/ },
       ],
     },
     {
@@ -109,7 +109,7 @@
       tasks: [
         { text: "Send 65499 bytes: one frame of 65535.", from: "host", shows: /data 65499 B/ },
         { text: "Step on: the echo comes back just as long.", from: "phone", shows: /data 65499 B/ },
-        { text: "Flip a bit in length of the host’s next, and send 65499 bytes: the field says one byte less now. What is dropped?", from: "phone", shows: /./ },
+        { text: "Flip a bit in length of the host’s next data, and send 65499 bytes: the field says one byte less now. What is dropped?", from: "host", shows: /bit of the field length/ },
       ],
     },
     {

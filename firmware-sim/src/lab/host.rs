@@ -76,8 +76,8 @@ pub(super) struct Host {
     full: usize,
     /// What is still to go out of the frame that is under way; an empty packet is an empty piece.
     outgoing: VecDeque<Vec<u8>>,
-    /// Damage to the frame that is under way.
-    damaged: Option<Field>,
+    /// Damage to a frame that is under way, and that frame.
+    damaged: Option<(Field, Vec<u8>)>,
     /// Whether the message that is coming in is to be lost.
     losing_in: bool,
     /// Whether the next piece begins a message.
@@ -162,9 +162,11 @@ impl Host {
         self.mux.link() != LinkState::Down && !self.usb.bus.phone().is_plugged()
     }
 
-    /// What was damaged in the host's message that went out just now.
-    pub(super) fn take_damaged_out(&mut self) -> Option<Field> {
-        self.damaged.take()
+    /// What was damaged in this message of the host's. Others may have stood in the queue before it.
+    pub(super) fn take_damaged_out(&mut self, message: &[u8]) -> Option<Field> {
+        let is_in =
+            |(_, frame): &mut (Field, Vec<u8>)| message.windows(frame.len()).any(|w| w == frame);
+        self.damaged.take_if(is_in).map(|(field, _)| field)
     }
 
     /// When the engine wants a tick.
@@ -308,7 +310,9 @@ impl Host {
 
     fn hand_over(&mut self, mut bytes: Vec<u8>, needs_zlp: bool) {
         self.learn_port(&bytes);
-        self.damaged = self.armed.damage(false, &mut bytes);
+        if let Some(field) = self.armed.damage(false, &mut bytes) {
+            self.damaged = Some((field, bytes.clone()));
+        }
         if self.armed.take_lost_out() {
             self.news.push(News::LostOut(bytes));
             return;

@@ -465,7 +465,7 @@ impl Lab {
                     let mut again = Armed { flip_in: Some(field), ..Armed::default() };
                     again.damage(true, &mut message.bytes);
                 }
-            } else if let Some(field) = self.host.take_damaged_out() {
+            } else if let Some(field) = self.host.take_damaged_out(&message.bytes) {
                 fate = Fate::Damaged(field);
             }
             self.message(message, fate);
@@ -495,9 +495,13 @@ impl Lab {
             Fate::Arrived => {}
             Fate::Lost => sentence.push_str(" It never arrives."),
             Fate::Damaged(field) => sentence.push_str(&format!(
-                " On its way a bit of the field {} is turned over: nothing in the protocol would \
-                 notice, there is no checksum.",
-                field.name()
+                " On its way a bit of the field {} is turned over. There is no checksum; {}.",
+                field.name(),
+                match field {
+                    Field::Payload => "nothing in the protocol notices",
+                    Field::Length => "what the field says is believed",
+                    _ => "but this field has to be what its receiver expects",
+                }
             )),
         }
         let label = label(&message, self.full);

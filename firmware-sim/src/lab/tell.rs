@@ -3,7 +3,7 @@
 use super::seen::Seen;
 use super::witness::{Connection, State, View};
 use usbmux_core::wire::control::{is_duplicate_packet, is_ordinary_close};
-use usbmux_core::wire::{Flags, MAX_FRAME, Protocol, TcpHeader};
+use usbmux_core::wire::{Flags, HEADER_V1, MAX_FRAME, Protocol, TcpHeader};
 use usbmux_phone::{CHARGEN, DISCARD, ECHO, LOCKDOWND};
 
 /// A message, and what is known before and after it.
@@ -55,13 +55,35 @@ fn stuck_together(told: &Told<'_>, seen: &Seen) -> Option<String> {
             "The phone has read {length} bytes and still no short packet has ended the message. Its \
              buffer holds 65535: it drops everything and complains."
         ),
+        false if !begins_a_frame(told.message.get(seen.length..).unwrap_or_default()) => format!(
+            "The field length says {}, but {length} bytes came. A phone takes what the field says, and \
+             drops {} behind it without a word{}.",
+            seen.length,
+            counted(seen.behind),
+            if seen.payload > 0 {
+                "; only when the next bytes of this connection come with a number too high does it \
+                 find that some are missing, and end the connection"
+            } else {
+                ""
+            },
+        ),
         false => format!(
             "Frames stuck together: the empty packet between them is missing, and a phone ends a \
              message at a short packet, not at the length field. It reads the first frame and drops \
-             the {} bytes behind it.",
-            seen.behind
+             {} behind it.",
+            counted(seen.behind)
         ),
     })
+}
+
+fn counted(bytes: usize) -> String {
+    if bytes == 1 { "the byte".to_owned() } else { format!("the {bytes} bytes") }
+}
+
+/// Whether bytes behind a frame are another one's beginning.
+fn begins_a_frame(behind: &[u8]) -> bool {
+    let known = [Protocol::VERSION, Protocol::SETUP, Protocol::CONTROL, Protocol::TCP];
+    behind.len() >= HEADER_V1 && Seen::new(behind).protocol.is_some_and(|one| known.contains(&one))
 }
 
 fn frame(told: &Told<'_>, seen: &Seen) -> String {
@@ -118,7 +140,7 @@ fn segment(told: &Told<'_>, seen: &Seen, tcp: &TcpHeader) -> String {
     let after = told.after.between(host_port, phone_port).cloned().unwrap_or_default();
     let flags = tcp.flags;
     if flags.contains(Flags::RST) {
-        return reset(seen, phone, &before);
+        return reset(seen, phone, &before, is_over(told.before, host_port, phone_port));
     }
     match (flags.contains(Flags::SYN), flags.contains(Flags::ACK)) {
         (true, false) => format!(
@@ -140,8 +162,15 @@ fn segment(told: &Told<'_>, seen: &Seen, tcp: &TcpHeader) -> String {
     }
 }
 
-fn reset(seen: &Seen, phone: bool, before: &Connection) -> String {
-    const ONLY_END: &str = "RST is the only end that a connection has: there is no FIN.";
+/// Whether a connection was there and is over on both sides.
+fn is_over(view: &View, host_port: u16, phone_port: u16) -> bool {
+    let closed = |one: &Connection| (one.host, one.phone) == (State::Closed, State::Closed);
+    view.between(host_port, phone_port).is_some_and(closed)
+}
+
+fn reset(seen: &Seen, phone: bool, before: &Connection, is_over: bool) -> String {
+    const ONLY_END: &str = "RST is the only end that a connection has, in both directions at once: \
+                            there is no FIN.";
     match (phone, before.host) {
         (true, State::SynSent) => {
             format!("The phone refuses the connection{}.", in_words(&seen.text))
@@ -150,8 +179,16 @@ fn reset(seen: &Seen, phone: bool, before: &Connection) -> String {
             format!("The program on the phone is done: the phone resets the connection. {ONLY_END}")
         }
         (true, _) => format!("The phone ends this connection{}. {ONLY_END}", in_words(&seen.text)),
-        (false, State::Draining) if before.to_phone.in_flight() == 0 => format!(
-            "Everything that the host sent is acknowledged, so it may end the connection. {ONLY_END}"
+        (false, _) if is_over => {
+            "The connection is over already, for both: a segment for one that \
+             nobody knows is answered by RST, each time one comes."
+                .to_owned()
+        }
+        (false, _) if before.to_host.is_overrun() => format!(
+            "The phone sent more than it was granted: the host resets the connection. {ONLY_END}"
+        ),
+        (false, State::Draining | State::Closed) if before.to_phone.in_flight() == 0 => format!(
+            "The host ends the connection; all that it sent is acknowledged already. {ONLY_END}"
         ),
         (false, _) => format!(
             "The host resets the connection. What the phone's program has not read yet is lost. {ONLY_END}"
@@ -178,7 +215,13 @@ fn data(
         1 => format!("1 byte of payload, number {}", tcp.seq.0),
         _ => format!("{bytes} bytes of payload, numbers {} to {last}", tcp.seq.0),
     };
+    let is_over = (before.host, before.phone) == (State::Closed, State::Closed);
     let allowed = match (flow.is_overrun(), flow.room()) {
+        _ if phone && is_over && before.host_port != 0 => {
+            " The connection is over: this frame stood in the phone's queue already when RST reached it, \
+             so it still comes, and the host drops it."
+                .to_owned()
+        }
         (true, _) => " That is beyond the window that it was granted!".to_owned(),
         (false, 0) => " The window is used up: it must wait now.".to_owned(),
         (false, room) => format!(" It may send {room} more before it hears of its window again."),
@@ -249,7 +292,8 @@ fn packets(told: &Told<'_>) -> Option<String> {
             "Its {length} bytes {fills}, so an empty packet (ZLP) must follow to say: this is the end."
         ));
     }
-    if length % full == full - 1 && length > full / 2 {
+    let is_trimmed = !told.from_phone && length == Seen::new(message).length && length < MAX_FRAME;
+    if is_trimmed && length % full == full - 1 && length > full / 2 {
         return Some(format!(
             "One byte short of {}: the engine makes such frames so that it never needs an empty packet; \
              a byte that is left over goes with the next frame.",

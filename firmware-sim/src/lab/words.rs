@@ -8,9 +8,11 @@ use usbmux_core::{CloseReason, DeathCause, LinkFailure, RefusedBy};
 /// A message in few words, as the scenes have them, and what a kernel says in it.
 pub fn label(message: &Message, full: usize) -> String {
     let (frame, behind) = message.frame();
-    let words = match behind > 0 && !message.from_phone {
-        true => format!("{} frames stuck together", message.frames()),
-        false => in_words(&frame),
+    let words = match message.frames() {
+        frames if behind > 0 && frames > 1 && !message.from_phone => {
+            format!("{frames} frames stuck together")
+        }
+        _ => in_words(&frame),
     };
     let words = match message.packets.len() {
         0 | 1 => words,
@@ -62,7 +64,7 @@ pub(super) fn in_a_sentence(news: &News) -> String {
 fn why_closed(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::Reset => "the phone reset it",
-        CloseReason::Drained => "everything arrived",
+        CloseReason::Drained => "everything is acknowledged, so RST may go out now",
         CloseReason::DrainTimeout => "the phone did not acknowledge everything in time",
         CloseReason::LinkLost => "the cable is out",
         CloseReason::SessionDead => "the session died",
