@@ -66,7 +66,9 @@
     const full = Math.max(1, ...points.filter(Boolean).map((point) => Math.max(point.window, point.room, point.flight, point.held)));
     const program = way === "to_host" ? pair.program : null;
     const held = program ? program.held : 0;
-    const words = [`${sender} may send ${figure(flow.room)} bytes`, `${figure(flow.in_flight)} are not acknowledged`];
+    const over = pair.host === "Closed" && pair.phone === "Closed";
+    const words = over ? ["The connection is over: nothing more may be sent"] : [`${sender} may send ${figure(flow.room)} bytes`];
+    if (!over || flow.in_flight > 0) words.push(`${figure(flow.in_flight)} ${flow.in_flight === 1 ? "is" : "are"} not acknowledged`);
     if (program) {
       words.push(`${figure(held)} wait unread in the host’s buffer`);
       if (!program.reads) words.push("the program does not read");

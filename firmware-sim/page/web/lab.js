@@ -64,6 +64,7 @@
   const begin = (start, setup) => {
     overruns = setup.quirk === "overrun";
     at("count").value = String(start.count);
+    at("port").value = "7";
     at("set-zlp").value = String(setup.explicit_zlp);
     at("set-window").value = String(setup.window);
     at("set-credit").value = String(setup.credit);
@@ -93,7 +94,7 @@
     at("clock").textContent = `${state.at.toFixed(2)} ms`;
     const pairs = view ? view.connections : [];
     const options = pairs.map((pair) => {
-      const option = make("option", "", `${pair.host_port} → ${pair.phone_port} ${pair.service}, ${pair.host}`);
+      const option = make("option", "", `${pair.host_port} → ${pair.phone_port}, ${pair.host}`);
       option.value = `${pair.host_port} ${pair.phone_port}`;
       return option;
     });
