@@ -26,7 +26,8 @@ def scene(program, name):
         elif not line.strip():
             items.append(("blank", ""))
         elif not NAMES.match(line):
-            items.append(("text", line))
+            # The page shows as code what a terminal has between backticks.
+            items.append(("text", line.replace("`", "")))
     return joined(items, ["text", "note"])
 
 

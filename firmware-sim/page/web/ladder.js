@@ -38,12 +38,15 @@
     return `${NAMES[row.from]} to ${NAMES[to]}, ${row.at.toFixed(2)} milliseconds: ${row.label}`;
   };
 
+  /** Words in which what stands between backticks is code. */
+  const withCode = (words) => words.split("`").map((part, place) => (place % 2 ? make("code", "", part) : part));
+
   /** Adds a row of the engine's. */
   const add = (row, index) => {
     const item = make("li", row.bad ? `${row.kind} bad` : row.kind);
     at("ladder").append(item);
     if (row.kind === "act") return item.append(make("h3", "", row.label));
-    if (row.kind === "text") return item.append(make("p", "", row.label));
+    if (row.kind === "text") return item.append(make("p", "", ...withCode(row.label)));
     const button = make("button", `row from-${row.from}`);
     button.type = "button";
     button.tabIndex = -1;
