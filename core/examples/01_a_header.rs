@@ -35,7 +35,11 @@ pub(crate) fn main() {
     let (mux, rest) = FRAME.split_first_chunk().expect("16 bytes");
     let mux = HeaderV2::parse(mux);
     show::part("The mux header: 16 bytes");
-    field(&FRAME[0..4], "protocol", "6: TCP. Others: 0 VERSION, 1 CONTROL, 2 SETUP");
+    field(
+        &FRAME[0..4],
+        "protocol",
+        "6: TCP. Others: 0 VERSION, 1 CONTROL (a remark in words), 2 SETUP",
+    );
     field(&FRAME[4..8], "length", format!("{} bytes, both headers included", mux.length));
     field(&FRAME[8..12], "magic", "a host speaks; a phone would say faceface");
     field(

@@ -11,7 +11,7 @@ use usbmux_core::{Config, ResetReason};
 
 pub(crate) const TITLE: &str = "closing without FIN: drain, RST, reasons";
 pub(crate) const SHOWS: &str =
-    "The only end is RST, and it destroys what was not read. How to end without loss.";
+    "The only end is RST; a host's destroys what the phone has not read. How to end without loss.";
 
 pub(crate) fn main() {
     show::begin(8, TITLE, SHOWS);
@@ -80,7 +80,8 @@ pub(crate) fn main() {
     cable.read(End::Host, 0, 1000);
     assert_eq!(cable.host.talks[0].read.len(), 1000, "a host keeps what it was sent");
     show::say(
-        "A phone says the end twice: a CONTROL frame, in words, and the RST. To the host's \
+        "A phone says the end twice: a CONTROL frame, in words (its type is \
+         a severity: 3 error, 4 warning, 5 notice, 7 debug), and the RST. To the host's \
          program that is no error: it gets its 1000 bytes, and then end-of-file. Only the words \
          tell it from a failure:",
     );
