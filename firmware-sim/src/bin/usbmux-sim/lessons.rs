@@ -76,9 +76,9 @@ pub(crate) fn run(which: Option<&str>) -> Result<(), Failure> {
 
 fn list() -> Vec<String> {
     let mut lines = vec![
-        "The usbmux protocol in twelve lessons, for those who know TCP. Each shows the real engine at work, five"
+        "The usbmux protocol in twelve lessons, for those who know TCP. Each shows the real engine at work,"
             .to_owned(),
-        "minutes each: usbmux-sim lessons 1".to_owned(),
+        "five minutes each: usbmux-sim lessons 1".to_owned(),
         String::new(),
     ];
     for (at, lesson) in LESSONS.iter().enumerate() {
