@@ -154,7 +154,7 @@ mod tests {
             (DirectError::TakenByDaemon { address }, "UNIX:/run/x has the phone: connect through"),
             (DirectError::NoAnswer, "replug it"),
             (DirectError::Unplugged, "plug it in again"),
-            (DirectError::Refused { port: 22 }, "port 22: check"),
+            (DirectError::Refused { port: 22 }, "did not answer: check that"),
             (DirectError::System(io::ErrorKind::OutOfMemory.into()), "close other"),
         ] {
             let text = error.to_string();
