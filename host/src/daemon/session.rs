@@ -857,13 +857,18 @@ mod tests {
         daemon.run(async {
             let (mut server, mut client) = connecting(&daemon);
             let flood = vec![b'x'; 1024 * 1024];
-            let sending = async {
+            let mut sending = pin!(async {
                 let _ = client.write_all(&flood).await;
                 smol::future::pending().await
-            };
-            let connecting = server.attempt(phone_accepts(100));
-            let attempt = smol::future::or(connecting, sending).await;
-            assert!(matches!(attempt, Ok(Attempt::Ended(Ok("connected")))));
+            });
+            // Once more after it was full: then nothing may be read.
+            let mut full = false;
+            while !full {
+                full = server.inbox.is_full();
+                let connecting = server.attempt(phone_accepts(100));
+                let attempt = smol::future::or(connecting, sending.as_mut()).await;
+                assert!(matches!(attempt, Ok(Attempt::Ended(Ok("connected")))));
+            }
             let kept = server.inbox.into_bytes().len();
             assert!((1..=65536 + 8192).contains(&kept), "{kept}");
         });
