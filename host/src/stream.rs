@@ -6,7 +6,7 @@
 //! end-of-file ("the client has nothing more to send") as well as the kind of socket allows.
 //! Leaves out: how the waiting is done, which is the `reactor`'s.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, recvmsg, sockopt};
 use smol::io::{AsyncRead, AsyncWrite};
 
 use crate::reactor::Source;
@@ -109,12 +109,20 @@ impl ClientStream {
     /// `WouldBlock` when nothing is there, otherwise what the socket says.
     pub fn try_read(&self, into: &mut [u8]) -> io::Result<usize> {
         let wanted = into.len();
+        let mut cut = false;
         let read = retry(|| match &self.socket {
-            Socket::Unix(stream) => (&mut &*stream).read(into),
+            Socket::Unix(stream) => {
+                let mut nothing = RecvAncillaryBuffer::default();
+                let bytes = &mut [IoSliceMut::new(into)];
+                let read = recvmsg(stream, bytes, &mut nothing, RecvFlags::empty())?;
+                // A read ends behind bytes that came with descriptors, although more may follow.
+                cut = read.flags.contains(ReturnFlags::CTRUNC);
+                Ok(read.bytes)
+            }
             Socket::Tcp(stream) => (&mut &*stream).read(into),
         });
         match &read {
-            Ok(read) if *read > 0 && *read < wanted => self.source.was_read(false),
+            Ok(read) if *read > 0 && *read < wanted && !cut => self.source.was_read(false),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.source.was_read(true),
             _ => {}
         }
@@ -248,6 +256,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)] // tests
 
     use super::*;
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
     fn pair() -> (ClientStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -265,6 +274,26 @@ mod tests {
         assert_eq!(sockopt::tcp_keepintvl(ours).unwrap(), KEEPALIVE.interval);
         assert_eq!(sockopt::tcp_keepcnt(ours).unwrap(), KEEPALIVE.probes);
         assert!(ours.nodelay().unwrap());
+    }
+
+    #[test]
+    fn bytes_behind_those_that_came_with_a_descriptor_are_not_overlooked() {
+        let (ours, theirs) = pair();
+        let passed = [theirs.as_fd()];
+        for bytes in [b"one", b"two"] {
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            assert!(ancillary.push(SendAncillaryMessage::ScmRights(&passed)));
+            let slices = [io::IoSlice::new(bytes)];
+            sendmsg(&theirs, &slices, &mut ancillary, SendFlags::empty()).unwrap();
+        }
+        let cx = Context::from_waker(std::task::Waker::noop());
+        let mut read = [0; 8];
+        for bytes in [b"one", b"two"] {
+            assert!(ours.poll_readable(&cx).is_ready());
+            assert_eq!(ours.try_read(&mut read).unwrap(), 3);
+            assert_eq!(&read[..3], bytes);
+        }
     }
 
     #[test]
